@@ -1,1 +1,2 @@
+//! The `longshore` binary.
 fn main() {}

@@ -1,0 +1,1 @@
+//! A message that is one JSON object enters, its fields leave as raw text.

@@ -1,0 +1,7 @@
+//! Lines enter, whole records leave. Knows neither Kubernetes nor Elasticsearch.
+
+pub mod cri;
+pub mod docker;
+pub mod json;
+pub mod partial;
+pub mod stamp;
