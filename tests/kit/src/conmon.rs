@@ -1,0 +1,406 @@
+//! A real container log writer: conmon and runc run a busybox container whose output conmon writes to a CRI log
+//! file, as it does under CRI-O and Podman.
+//!
+//! Its dialect is the rude one: stamps with an offset (`+00:00`) instead of `Z`, many lines with one identical
+//! stamp, lines cut at 8,192 bytes into `P` pieces that may end in an empty `F`, and a `P` wherever a read of the
+//! pipe ended in mid-line. No daemon, no image: a container is there within a second. Needs root and the
+//! packages that `tests/stack install conmon` installs; it tells so where they are missing.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// For things that take milliseconds on an idle machine: a container's birth, a reopened log, a reaped process.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
+
+/// What the container finds in `/bin`, all of them busybox.
+const APPLETS: [&str; 20] = [
+    "sh", "awk", "cat", "date", "dd", "echo", "false", "grep", "head", "kill", "ls", "printf", "sed", "seq",
+    "sleep", "tr", "true", "usleep", "wc", "yes",
+];
+
+/// Why there is no container, or what went wrong with it.
+#[derive(Debug)]
+pub enum ConmonError {
+    /// A program or the privilege is missing; the text says which and what to do.
+    Missing(String),
+    /// A step failed; the text says which, with the runtime's own words where it has some.
+    Failed(String),
+}
+
+impl fmt::Display for ConmonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(what) | Self::Failed(what) => f.write_str(what),
+        }
+    }
+}
+
+impl Error for ConmonError {}
+
+/// `<pod_logs_dir>/<namespace>_<pod>_<uid>/<container>/<restart>.log`, as the kubelet names it.
+pub fn log_path(pod_logs_dir: &Path, pod: [&str; 3], container: &str, restart: u32) -> PathBuf {
+    let [namespace, name, uid] = pod;
+    pod_logs_dir
+        .join(format!("{namespace}_{name}_{uid}"))
+        .join(container)
+        .join(format!("{restart}.log"))
+}
+
+/// A container whose output conmon writes to a log file. Dropping it removes the container; the logs stay.
+#[derive(Debug)]
+pub struct Conmon {
+    tools: Tools,
+    id: String,
+    log: PathBuf,
+    dir: TempDir,
+}
+
+impl Conmon {
+    /// Starts `/bin/sh -c script` in a container of its own and logs to `log`; see [`Conmon::run`].
+    ///
+    /// # Errors
+    /// As [`Conmon::run`].
+    pub fn run_script(log: &Path, script: &str) -> Result<Self, ConmonError> {
+        Self::run(log, &["/bin/sh", "-c", script])
+    }
+
+    /// Starts `argv` in a container of its own and logs to `log`, whose directory is made if it is missing.
+    ///
+    /// It returns when the program runs; lines may follow at any time after.
+    ///
+    /// # Errors
+    /// [`ConmonError::Missing`] where conmon, runc, a static busybox or root is missing.
+    pub fn run(log: &Path, argv: &[&str]) -> Result<Self, ConmonError> {
+        let tools = Tools::find()?;
+        let container = prepare(tools, log, argv).map_err(|e| failed("prepare container", &e))?;
+        container.launch()?;
+        Ok(container)
+    }
+
+    /// The file that the container's lines go to now.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Rotates as the kubelet does: renames the log, then has conmon reopen it. Gives the rotated file's path.
+    ///
+    /// When conmon does not answer (the container has ended), the file gets its name back, again as the kubelet
+    /// does it. Compressing and removing rotated files is left to the caller.
+    ///
+    /// # Errors
+    /// When the rename fails or conmon does not reopen the log in time.
+    pub fn rotate(&self) -> Result<PathBuf, ConmonError> {
+        let rotated = self.free_rotated_name();
+        fs::rename(&self.log, &rotated).map_err(|e| failed("rename log", &e))?;
+        let reopened = self.reopen();
+        if reopened.is_err() && !self.log.exists() {
+            fs::rename(&rotated, &self.log).map_err(|e| failed("rename log back", &e))?;
+        }
+        reopened.map(|()| rotated)
+    }
+
+    /// Waits until the container has ended and conmon has gone, so that the log is complete. Gives the exit code.
+    ///
+    /// # Errors
+    /// When it has not ended within `timeout`.
+    pub fn wait(&self, timeout: Duration) -> Result<i32, ConmonError> {
+        let deadline = Instant::now() + timeout;
+        let exit_file = self.dir.path().join("exit").join(&self.id);
+        poll_until(deadline, || {
+            exit_code(&exit_file).filter(|_| !self.conmon_lives())
+        })
+        .ok_or_else(|| ConmonError::Failed(format!("container {} has not ended in {timeout:?}", self.id)))
+    }
+
+    /// Whether the container's program has ended. The log may still lack its last lines: see [`Conmon::wait`].
+    pub fn has_ended(&self) -> bool {
+        self.dir.path().join("exit").join(&self.id).exists()
+    }
+
+    fn launch(&self) -> Result<(), ConmonError> {
+        let dir = self.dir.path();
+        let said = dir.join("said");
+        let output = fs::File::create(&said).map_err(|e| failed("prepare container", &e))?;
+        let second = output.try_clone().map_err(|e| failed("prepare container", &e))?;
+        let status = Command::new(&self.tools.conmon)
+            .args([
+                "--api-version",
+                "1",
+                "-c",
+                &self.id,
+                "-u",
+                &self.id,
+                "-n",
+                &self.id,
+            ])
+            .arg("-r")
+            .arg(&self.tools.runc)
+            .arg("--runtime-arg=--root")
+            .arg(format!("--runtime-arg={}", dir.join("runc").display()))
+            .arg("-b")
+            .arg(dir.join("b"))
+            .arg("-l")
+            .arg(format!("k8s-file:{}", self.log.display()))
+            .arg("-p")
+            .arg(dir.join("ct.pid"))
+            .arg("-P")
+            .arg(dir.join("conmon.pid"))
+            .arg("--exit-dir")
+            .arg(dir.join("exit"))
+            .arg("--socket-dir-path")
+            .arg(dir.join("sock"))
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(second)
+            .status()
+            .map_err(|e| failed("start conmon", &e))?;
+        // conmon forks before it has made the container: only its pid file says that `runc start` may come.
+        let made = || {
+            fs::metadata(dir.join("ct.pid"))
+                .is_ok_and(|m| m.len() > 0)
+                .then_some(())
+        };
+        if !status.success() || poll_until(Instant::now() + STEP_TIMEOUT, made).is_none() {
+            let said = fs::read_to_string(&said).unwrap_or_default();
+            return Err(ConmonError::Failed(format!(
+                "conmon made no container ({status}): {}",
+                said.trim()
+            )));
+        }
+        self.runc(&["start", &self.id])
+    }
+
+    fn runc(&self, args: &[&str]) -> Result<(), ConmonError> {
+        let answer = Command::new(&self.tools.runc)
+            .arg("--root")
+            .arg(self.dir.path().join("runc"))
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| failed("run runc", &e))?;
+        if answer.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&answer.stderr);
+        Err(ConmonError::Failed(format!(
+            "runc {}: {}",
+            args.join(" "),
+            said.trim()
+        )))
+    }
+
+    /// The kubelet's rotated name; a second rotation within one second takes the next second's.
+    fn free_rotated_name(&self) -> PathBuf {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let named = |second| {
+            let mut name = self.log.clone().into_os_string();
+            name.push(format!(".{}", rotation_stamp(second)));
+            PathBuf::from(name)
+        };
+        (now..)
+            .map(named)
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| named(now))
+    }
+
+    fn reopen(&self) -> Result<(), ConmonError> {
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        let ctl = self.dir.path().join("b/ctl");
+        // A FIFO without a reader blocks its writer for ever; non-blocking it says ENXIO instead.
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fifo = rustix::fs::open(&ctl, flags, Mode::empty())
+            .map_err(|e| failed("open conmon's ctl", &e.into()))?;
+        fs::File::from(fifo)
+            .write_all(b"2 0 0\n")
+            .map_err(|e| failed("write conmon's ctl", &e))?;
+        poll_until(deadline, || self.log.exists().then_some(()))
+            .ok_or_else(|| ConmonError::Failed(format!("conmon did not reopen {}", self.log.display())))
+    }
+
+    fn conmon_pid(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.dir.path().join("conmon.pid")).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
+    }
+
+    /// Whether our conmon runs. A zombie, or another process with its pid, does not count.
+    fn conmon_lives(&self) -> bool {
+        let Some(pid) = self.conmon_pid() else {
+            return false;
+        };
+        let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        command
+            .windows(self.id.len())
+            .any(|part| part == self.id.as_bytes())
+    }
+}
+
+impl Drop for Conmon {
+    fn drop(&mut self) {
+        // Failures have nobody to go to; at worst a stopped container's files stay until the next boot.
+        let _ = self.runc(&["delete", "-f", &self.id]);
+        let gone = poll_until(Instant::now() + STEP_TIMEOUT, || {
+            (!self.conmon_lives()).then_some(())
+        });
+        if let (None, Some(pid)) = (gone, self.conmon_pid()) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Tools {
+    conmon: PathBuf,
+    runc: PathBuf,
+    busybox: PathBuf,
+}
+
+impl Tools {
+    fn find() -> Result<Self, ConmonError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(ConmonError::Missing(
+                "conmon needs root to run a container".to_owned(),
+            ));
+        }
+        Ok(Self {
+            conmon: find("conmon")?,
+            runc: find("runc")?,
+            busybox: find("busybox")?,
+        })
+    }
+}
+
+/// Looks in PATH and in the sbin directories, which a service's PATH may lack.
+fn find(tool: &str) -> Result<PathBuf, ConmonError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    let mut candidates = std::env::split_paths(&path).chain(more).map(|dir| dir.join(tool));
+    candidates.find(|file| file.is_file()).ok_or_else(|| {
+        ConmonError::Missing(format!(
+            "conmon not installed ({tool} is missing); run: tests/stack install conmon"
+        ))
+    })
+}
+
+fn prepare(tools: Tools, log: &Path, argv: &[&str]) -> io::Result<Conmon> {
+    // Short: the attach socket's path must fit into 108 bytes.
+    let dir = tempfile::Builder::new().prefix("cm").tempdir()?;
+    let bin = dir.path().join("b/rootfs/bin");
+    for made in [
+        "b/rootfs/bin",
+        "b/rootfs/proc",
+        "b/rootfs/dev",
+        "b/rootfs/tmp",
+        "exit",
+        "sock",
+        "runc",
+    ] {
+        fs::create_dir_all(dir.path().join(made))?;
+    }
+    fs::copy(&tools.busybox, bin.join("busybox"))?;
+    for applet in APPLETS {
+        symlink("busybox", bin.join(applet))?;
+    }
+    fs::write(dir.path().join("b/config.json"), bundle(argv).to_string())?;
+    if let Some(parent) = log.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(Conmon {
+        tools,
+        id: fresh_id(),
+        log: std::path::absolute(log)?,
+        dir,
+    })
+}
+
+/// An id that no run had before: with a stale one conmon makes an empty log and says that all went well.
+fn fresh_id() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!(
+        "kit-{}-{:x}-{}",
+        std::process::id(),
+        now.as_micros(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// The OCI bundle: no terminal (conmon is to see pipes), no rlimits and the host's network (both may be refused).
+fn bundle(argv: &[&str]) -> Value {
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false, "user": { "uid": 0, "gid": 0 }, "cwd": "/", "args": argv,
+            "env": ["PATH=/bin", "TERM=dumb"], "noNewPrivileges": true,
+            "capabilities": { "bounding": [], "effective": [], "permitted": [] },
+        },
+        "root": { "path": "rootfs", "readonly": false },
+        "hostname": "kit",
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"] },
+        ],
+        "linux": {
+            "namespaces": [{ "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }],
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+        },
+    })
+}
+
+fn exit_code(file: &Path) -> Option<i32> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// `YYYYMMDD-HHMMSS` (UTC) of a second since 1970, by Howard Hinnant's civil-from-days.
+fn rotation_stamp(second: u64) -> String {
+    let (days, rest) = (second / 86_400 + 719_468, second % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let (day, month) = (
+        day_of_year - (153 * from_march + 2) / 5 + 1,
+        (from_march + 2) % 12 + 1,
+    );
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
+        rest / 3_600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+/// Asks again and again until it is `Some`, or until the deadline.
+fn poll_until<T>(deadline: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    loop {
+        let late = Instant::now() >= deadline;
+        match ask() {
+            None if !late => thread::sleep(POLL),
+            answer => return answer,
+        }
+    }
+}
+
+fn failed(step: &str, error: &io::Error) -> ConmonError {
+    ConmonError::Failed(format!("{step}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;
