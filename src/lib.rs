@@ -1,1 +1,10 @@
-//! x
+//! Longshore ships the container logs of a Kubernetes node to Elasticsearch, each line once.
+
+pub mod batch;
+pub mod codec;
+pub mod config;
+pub mod parse;
+pub mod reader;
+pub mod record;
+pub mod sink;
+pub mod source;

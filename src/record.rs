@@ -237,3 +237,40 @@ pub enum Fate {
     /// Dropped by a server pipeline (200 `noop`).
     DroppedByServer,
 }
+
+/// What is known about one container instance, from its path and (when it answered) the API server.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Metadata {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Pod name.
+    pub pod: String,
+    /// Pod uid as the API knows it; from the path when the API is silent.
+    pub pod_uid: String,
+    /// Container name.
+    pub container: String,
+    /// Node name.
+    pub node: String,
+    /// 64 hex digits, without the runtime's scheme.
+    pub container_id: Option<String>,
+    /// Image as the runtime resolved it.
+    pub image: Option<String>,
+    /// Image id, usually a digest.
+    pub image_id: Option<String>,
+    /// First pod address.
+    pub pod_ip: Option<String>,
+    /// Pod labels.
+    pub labels: Vec<(String, String)>,
+    /// Pod annotations that the config selects.
+    pub annotations: Vec<(String, String)>,
+    /// Kind and name of the controller.
+    pub owner: Option<(String, String)>,
+    /// Name of the deployment behind the replica set.
+    pub deployment: Option<String>,
+    /// Namespace uid, when namespace labels are asked for.
+    pub namespace_uid: Option<String>,
+    /// Namespace labels, when asked for.
+    pub namespace_labels: Vec<(String, String)>,
+    /// The API server was asked for this pod and had not answered when the file was read.
+    pub missing: bool,
+}

@@ -17,6 +17,19 @@ pub struct Mistake {
     pub hint: String,
 }
 
+impl Mistake {
+    /// A mistake about a key, with nothing said yet.
+    pub(super) fn at(line: usize, key: &str) -> Self {
+        Self {
+            line,
+            key: key.to_owned(),
+            value: String::new(),
+            allowed: String::new(),
+            hint: String::new(),
+        }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}", self.line)?;

@@ -40,7 +40,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     let bytes = match unit {
         "" => 1,
-        _ => SIZES.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?.1,
+        _ => SIZES.iter().find(|(name, _)| *name == unit)?.1,
     };
     number.checked_mul(bytes)
 }
@@ -60,8 +60,33 @@ pub(super) fn parse_min_free(text: &str) -> Option<MinFree> {
     let percent = split_number(number).filter(|(_, unit)| unit.is_empty())?.0;
     u8::try_from(percent)
         .ok()
-        .filter(|percent| *percent <= 100)
+        .filter(|percent| *percent < 100)
         .map(MinFree::Percent)
+}
+
+/// What to do about a text that is no size: most often its unit is written in another way.
+pub(super) fn size_hint(text: &str) -> String {
+    let Some((number, unit)) = split_number(text) else {
+        return "write a whole number and a unit, such as 4MiB".to_owned();
+    };
+    let meant =
+        |name: &str| name.eq_ignore_ascii_case(unit) || name.eq_ignore_ascii_case(&format!("{unit}B"));
+    match SIZES.iter().find(|(name, _)| meant(name)) {
+        // The unit is right, so the number must be what does not fit.
+        Some((name, _)) if *name == unit => "write a smaller number".to_owned(),
+        Some((name, _)) => format!("write {number}{name}"),
+        None => "the units are KiB, MiB, GiB, TiB and KB, MB, GB, TB; without one it is bytes".to_owned(),
+    }
+}
+
+/// What to do about a text that is no time.
+pub(super) fn time_hint(text: &str) -> String {
+    match split_number(text) {
+        Some((number, "")) => format!("write a unit behind it, such as {number}s"),
+        Some((_, unit)) if TIMES.iter().any(|(name, _)| *name == unit) => "write a smaller number".to_owned(),
+        Some(_) => "the units are ms, s, m, h and d".to_owned(),
+        None => "write a whole number and a unit, such as 5s".to_owned(),
+    }
 }
 
 /// Writes a size in the largest binary unit that divides it.

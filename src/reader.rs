@@ -1,0 +1,404 @@
+//! The hot path as one pure composition: a chunk of a file becomes lines, records, documents, and
+//! batches.
+//!
+//! Chunks enter with the state of their file and of their container instance; closed batches leave
+//! through [`Reader::take_ready`]. A line of a container that asks for nothing special is escaped
+//! straight from the read buffer into the open batch. The caller reads files, knows the time and
+//! decides what an idle partial means; nothing here waits or does I/O.
+
+use crate::batch::{Batcher, Closed, FileRange, Limits};
+use crate::codec::gzip::Compressor;
+use crate::parse::cri::{CriLine, CriParser, Tag};
+use crate::parse::docker;
+use crate::parse::partial::{Group, Part, Partials};
+use crate::record::{Batch, BatchSeq, FileId, Flags, Line, Record, Span, Stamp, Stream};
+use crate::sink::elasticsearch::encode::{EncodeConfig, Encoder, FileKey};
+use crate::sink::elasticsearch::schema::Fragment;
+use crate::source::lines::{LineCutter, cut};
+use std::time::Instant;
+
+/// Room for stamp, stream and tag before the message of a line of the longest allowed length.
+const HEADER_ROOM: usize = 128;
+
+/// How a file's lines are written, told by the first line that parses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Format {
+    Unknown,
+    Cri,
+    Docker,
+}
+
+/// A recorded end of a partial group: it was closed by time, and the checkpoint says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// The stream of the group.
+    pub stream: Stream,
+    /// End of its last part, in the file that the cut belongs to.
+    pub end: u64,
+}
+
+/// What the reader remembers of one file.
+#[derive(Debug)]
+pub struct FileState {
+    id: FileId,
+    key: FileKey,
+    cutter: LineCutter,
+    format: Format,
+    last_stamp: Option<Stamp>,
+    first_seen: Stamp,
+    cuts: Vec<Cut>,
+}
+
+impl FileState {
+    /// A file to be read from `offset`. `last_stamp` is the last valid stamp before it, `first_seen`
+    /// the durable time for lines before any stamp, `cuts` what a checkpoint recorded.
+    pub fn new(id: FileId, offset: u64, last_stamp: Option<Stamp>, first_seen: Stamp, cuts: Vec<Cut>) -> Self {
+        let cutter = LineCutter::new(offset);
+        FileState { id, key: FileKey::new(id), cutter, format: Format::Unknown, last_stamp, first_seen, cuts }
+    }
+
+    /// Offset of the first byte that is not part of a finished line, and the stamp before it.
+    pub fn position(&self) -> (u64, Option<Stamp>) {
+        (self.cutter.start(), self.last_stamp)
+    }
+
+    /// Offset after the last byte that was read.
+    pub fn read_offset(&self) -> u64 {
+        self.cutter.start() + self.cutter.held_bytes()
+    }
+
+    /// Bytes of the unfinished line.
+    pub fn held_bytes(&self) -> u64 {
+        self.cutter.held_bytes()
+    }
+
+    /// The recorded cuts.
+    pub fn cuts(&self) -> &[Cut] {
+        &self.cuts
+    }
+
+    /// Records a cut that is durable now.
+    pub fn add_cut(&mut self, cut: Cut) {
+        if !self.cuts.contains(&cut) {
+            self.cuts.push(cut);
+        }
+    }
+
+    fn stamp_or_rule(&self) -> Stamp {
+        self.last_stamp.unwrap_or(self.first_seen)
+    }
+}
+
+/// What the reader remembers of one container instance.
+#[derive(Debug)]
+pub struct InstanceState {
+    /// Open partial groups.
+    pub partials: Partials,
+    /// The ready-made part of its documents.
+    pub fragment: Fragment,
+}
+
+/// Counts of unusual records since the start.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Unusual {
+    /// Records cut at the limit.
+    pub truncated: u64,
+    /// Source bytes skipped for it.
+    pub truncated_bytes: u64,
+    /// Records with replaced bytes.
+    pub replaced_utf8: u64,
+    /// Lines that are neither CRI nor docker JSON.
+    pub unparsed: u64,
+    /// Partial records whose end never came.
+    pub partial: u64,
+    /// Stamps outside 1970–2262.
+    pub time_clamped: u64,
+}
+
+/// A batch and the ranges that it holds back in the checkpoint.
+#[derive(Debug)]
+pub struct Handout {
+    /// To be sent or spooled.
+    pub batch: Batch,
+    /// For the tracker.
+    pub ranges: Vec<FileRange>,
+}
+
+/// The hot path of one reader thread.
+pub struct Reader {
+    cri: CriParser,
+    encoder: Encoder,
+    batcher: Batcher,
+    max_line: usize,
+    next_seq: BatchSeq,
+    ready: Vec<Handout>,
+    unusual: Unusual,
+    lines: u64,
+}
+
+impl Reader {
+    /// A reader without any file. Batches are numbered from `first_seq`.
+    pub fn new(encode: EncodeConfig, limits: Limits, compressor: Box<dyn Compressor>, max_line: usize) -> Reader {
+        Reader {
+            cri: CriParser::default(),
+            encoder: Encoder::new(encode),
+            batcher: Batcher::new(limits, compressor),
+            max_line,
+            next_seq: 1,
+            ready: Vec::new(),
+            unusual: Unusual::default(),
+            lines: 0,
+        }
+    }
+
+    /// The next bytes of a file, without a gap after the ones before.
+    pub fn on_chunk(&mut self, file: &mut FileState, instance: &mut InstanceState, chunk: &[u8], now: Instant) {
+        let limit = self.max_line + HEADER_ROOM;
+        let (first, rest) = file.cutter.resume(chunk, limit);
+        if let Some(first) = first {
+            self.on_line(file, instance, first.line(), false, now);
+        }
+        let (start, block) = file.cutter.whole_lines(rest, limit);
+        let valid_utf8 = simdutf8::basic::from_utf8(block).is_ok();
+        for line in cut(block, start, limit) {
+            self.on_line(file, instance, line, valid_utf8, now);
+        }
+    }
+
+    /// The file will not grow any more: its unfinished line is a line.
+    pub fn on_file_end(&mut self, file: &mut FileState, instance: &mut InstanceState, now: Instant) {
+        if let Some(last) = file.cutter.finish() {
+            self.on_line(file, instance, last.line(), false, now);
+        }
+    }
+
+    /// The instance will write no more: its open groups are records, flagged as partial.
+    pub fn on_instance_end(&mut self, instance: &mut InstanceState, now: Instant) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.close_group(instance, stream, now);
+        }
+    }
+
+    /// Closes the open group of `stream` although its end has not come: the caller has made the cut
+    /// durable.
+    pub fn close_group(&mut self, instance: &mut InstanceState, stream: Stream, now: Instant) {
+        if let Some(mut group) = instance.partials.take(stream) {
+            group.flags.insert(Flags::PARTIAL);
+            self.push_group(stream, group, &instance.fragment, now);
+        }
+    }
+
+    /// Closes the open batch when it is too old.
+    pub fn poll(&mut self, now: Instant) {
+        if self.batcher.deadline().is_some_and(|deadline| deadline <= now) {
+            self.close_batch();
+        }
+    }
+
+    /// When [`Reader::poll`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.batcher.deadline()
+    }
+
+    /// Closes the open batch.
+    pub fn close_batch(&mut self) {
+        if let Some(Closed { body, ranges }) = self.batcher.close() {
+            let batch = Batch { seq: self.next_seq, body };
+            self.next_seq += 1;
+            self.ready.push(Handout { batch, ranges });
+        }
+    }
+
+    /// The batches that were closed since the last call.
+    pub fn take_ready(&mut self) -> Vec<Handout> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Source bytes of documents in the open batch.
+    pub fn open_bytes(&self) -> u64 {
+        self.batcher.source_bytes()
+    }
+
+    /// The lowest offset of `file` in the open batch, with the stamp before it.
+    pub fn open_range(&self, file: FileId) -> Option<FileRange> {
+        self.batcher.range(file)
+    }
+
+    /// Counts of unusual records since the start.
+    pub fn unusual(&self) -> Unusual {
+        self.unusual
+    }
+
+    /// Lines since the start.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    #[inline]
+    fn on_line(
+        &mut self,
+        file: &mut FileState,
+        instance: &mut InstanceState,
+        line: Line<'_>,
+        valid_utf8: bool,
+        now: Instant,
+    ) {
+        self.lines += 1;
+        if file.format != Format::Docker
+            && let Some(cri) = self.cri.parse(line.text)
+        {
+            file.format = Format::Cri;
+            let straight = cri.tag == Tag::Full
+                && line.skipped == 0
+                && cri.content.len() <= self.max_line
+                && !instance.partials.is_open(cri.stream);
+            if straight {
+                self.straight(file, instance, line, &cri, valid_utf8, now);
+            } else {
+                self.part(file, instance, line, &cri, now);
+            }
+            return;
+        }
+        self.on_other_line(file, instance, line, now);
+    }
+
+    /// The straight path: one whole line, one document.
+    #[inline]
+    fn straight(
+        &mut self,
+        file: &mut FileState,
+        instance: &InstanceState,
+        line: Line<'_>,
+        cri: &CriLine<'_>,
+        valid_utf8: bool,
+        now: Instant,
+    ) {
+        let before = file.last_stamp.replace(cri.stamp);
+        let record = Record {
+            stamp: cri.stamp,
+            stream: Some(cri.stream),
+            message: cri.content,
+            valid_utf8,
+            flags: Flags::default(),
+            span: Span { file: file.id, start: line.start, end: line.end },
+            second: None,
+            source_bytes: line.end - line.start,
+            skipped: 0,
+        };
+        self.push(&record, cri.stamp_text, file.key, before, None, &instance.fragment, now);
+    }
+
+    fn part(
+        &mut self,
+        file: &mut FileState,
+        instance: &mut InstanceState,
+        line: Line<'_>,
+        cri: &CriLine<'_>,
+        now: Instant,
+    ) {
+        let stamp_before = file.last_stamp.replace(cri.stamp);
+        let span = Span { file: file.id, start: line.start, end: line.end };
+        let part = Part { stamp: cri.stamp, stamp_before, content: cri.content, span, skipped: line.skipped };
+        let fragment = &instance.fragment;
+        if let Some(mut cut_off) = instance.partials.push(cri.stream, part, self.max_line, now) {
+            cut_off.flags.insert(Flags::PARTIAL);
+            self.push_group(cri.stream, cut_off, fragment, now);
+        }
+        if cri.tag == Tag::Full {
+            if let Some(group) = instance.partials.take(cri.stream) {
+                self.push_group(cri.stream, group, fragment, now);
+            }
+        } else if file.cuts.contains(&Cut { stream: cri.stream, end: line.end }) {
+            self.close_group(instance, cri.stream, now);
+        }
+    }
+
+    fn on_other_line(&mut self, file: &mut FileState, instance: &mut InstanceState, line: Line<'_>, now: Instant) {
+        if file.format != Format::Cri
+            && let Some(docker) = docker::parse(line.text)
+        {
+            file.format = Format::Docker;
+            let docker::DockerLine { stamp, stream, tag, content } = docker;
+            let cri = CriLine { stamp_text: &[], stamp, stream, tag, content: content.as_bytes() };
+            self.part(file, instance, line, &cri, now);
+            return;
+        }
+        let kept = line.text.len().min(self.max_line);
+        let skipped = line.skipped + (line.text.len() - kept) as u64;
+        let mut flags = Flags::UNPARSED;
+        if skipped > 0 {
+            flags.insert(Flags::TRUNCATED);
+        }
+        let record = Record {
+            stamp: file.stamp_or_rule(),
+            stream: None,
+            message: &line.text[..kept],
+            valid_utf8: false,
+            flags,
+            span: Span { file: file.id, start: line.start, end: line.end },
+            second: None,
+            source_bytes: line.end - line.start - skipped,
+            skipped,
+        };
+        self.push(&record, &[], file.key, file.last_stamp, None, &instance.fragment, now);
+    }
+
+    fn push_group(&mut self, stream: Stream, group: Group, fragment: &Fragment, now: Instant) {
+        let record = Record {
+            stamp: group.stamp,
+            stream: Some(stream),
+            message: &group.message,
+            valid_utf8: false,
+            flags: group.flags,
+            span: group.span,
+            second: group.second,
+            source_bytes: group.source_bytes,
+            skipped: group.skipped,
+        };
+        let [before, second_before] = group.stamps_before;
+        self.push(&record, &[], FileKey::new(group.span.file), before, second_before, fragment, now);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one funnel into the batch; a struct would be built per line")]
+    #[inline]
+    fn push(
+        &mut self,
+        record: &Record<'_>,
+        stamp_text: &[u8],
+        key: FileKey,
+        stamp_before: Option<Stamp>,
+        second_before: Option<Stamp>,
+        fragment: &Fragment,
+        now: Instant,
+    ) {
+        let encoded = self.encoder.push(self.batcher.scratch(), record, stamp_text, key, fragment);
+        let Span { file, start, .. } = record.span;
+        let number = self.batcher.file(FileRange { file, start, stamp_before });
+        if let Some(Span { file, start, .. }) = record.second {
+            self.batcher.file(FileRange { file, start, stamp_before: second_before });
+        }
+        if !encoded.flags.is_empty() {
+            self.count(encoded.flags, record.skipped);
+        }
+        if self.batcher.document(number, start, record.source_bytes, now) {
+            self.close_batch();
+        }
+    }
+
+    fn count(&mut self, flags: Flags, skipped: u64) {
+        let unusual = &mut self.unusual;
+        for (flag, counter) in [
+            (Flags::TRUNCATED, &mut unusual.truncated),
+            (Flags::REPLACED_UTF8, &mut unusual.replaced_utf8),
+            (Flags::UNPARSED, &mut unusual.unparsed),
+            (Flags::PARTIAL, &mut unusual.partial),
+            (Flags::TIME_CLAMPED, &mut unusual.time_clamped),
+        ] {
+            *counter += u64::from(flags.contains(flag));
+        }
+        unusual.truncated_bytes += skipped;
+    }
+}
+
+#[cfg(test)]
+mod tests;

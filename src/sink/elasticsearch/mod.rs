@@ -1,0 +1,5 @@
+//! Records become documents, bodies are posted to `_bulk`, answers become verdicts.
+
+pub mod encode;
+pub mod response;
+pub mod schema;

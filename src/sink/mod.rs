@@ -1,0 +1,3 @@
+//! Where documents go: Elasticsearch, and the dead-letter file for what it refuses.
+
+pub mod elasticsearch;
