@@ -11,7 +11,7 @@ use super::types::Config;
 
 /// All known keys, as dotted paths, in the order of the default file.
 pub(super) struct Names {
-    keys: Vec<&'static str>,
+    pub(super) keys: Vec<&'static str>,
 }
 
 impl Names {
@@ -20,11 +20,6 @@ impl Names {
         let mut names = Self { keys: Vec::new() };
         walk(&mut Config::default(), &mut names);
         names
-    }
-
-    /// The dotted paths of all keys.
-    pub(super) fn keys(&self) -> &[&'static str] {
-        &self.keys
     }
 
     /// Sorts the values of a tree by the path of their key; what is no known key becomes a mistake.
@@ -61,9 +56,11 @@ impl Names {
         };
         for entry in entries {
             let path = join(section, &entry.key);
-            if self.keys.contains(&path.as_str()) {
+            // A dotted key would be a second way to write the same thing, and could contradict the first.
+            let one_word = !entry.key.contains('.');
+            if one_word && self.keys.contains(&path.as_str()) {
                 leaves.insert(path, &entry.value);
-            } else if !entry.key.contains('.') && self.is_section(&path) {
+            } else if one_word && self.is_section(&path) {
                 self.flatten_into(&path, &entry.value, leaves, mistakes);
             } else {
                 mistakes.push(self.unknown(section, entry));
@@ -145,10 +142,11 @@ impl Keys for Names {
     }
 }
 
-/// A value as a mistake shows it: short, on one line.
-pub(super) fn shown(node: &Node) -> String {
+/// A value as a mistake shows it: short, on one line, and not at all where somebody may have written a secret.
+pub(super) fn shown(key: &str, node: &Node) -> String {
     match &node.shape {
-        Shape::Scalar { text, .. } => printable(text),
+        // In `auth` the secret itself in place of its file, in an address a password before the `@`.
+        Shape::Scalar { text, .. } if !key.contains(".auth.") && !text.contains('@') => printable(text),
         _ => String::new(),
     }
 }
@@ -172,10 +170,11 @@ fn secret_file(key: &str) -> Option<&'static str> {
     {
         return Some("sink.elasticsearch.auth.api_key_file");
     }
-    ["pass", "pwd", "secret", "credential"]
+    let password = ["pass", "pwd", "secret", "credential"]
         .iter()
         .any(|word| key.contains(word))
-        .then_some("sink.elasticsearch.auth.password_file")
+        || nearest(&key, ["password"]).is_some();
+    password.then_some("sink.elasticsearch.auth.password_file")
 }
 
 fn join(section: &str, key: &str) -> String {

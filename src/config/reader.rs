@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
             return;
         };
         self.mistakes.push(Mistake {
-            value: shown(node),
+            value: shown(key, node),
             allowed: allowed.to_owned(),
             hint: hint.to_owned(),
             ..Mistake::at(node.line, key)
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
     /// Reads one text; `key` is the path, or the path and a place in a list.
     fn scalar<F: Form>(&self, key: &str, node: &Node, form: &F) -> Result<F::Value, Mistake> {
         let wrong = |hint: String| Mistake {
-            value: shown(node),
+            value: shown(key, node),
             allowed: form.allowed(),
             hint,
             ..Mistake::at(node.line, key)
@@ -92,9 +92,6 @@ impl<'a> Reader<'a> {
             let mut mistake = wrong(hint);
             if filled != *text {
                 mistake.hint.push_str(" (variables were filled in)");
-            } else if text.contains('@') {
-                // An address with a password in it.
-                mistake.value.clear();
             }
             mistake
         })
@@ -150,7 +147,7 @@ impl Keys for Reader<'_> {
             }
             Shape::Scalar { .. } | Shape::Section(_) => {
                 let mistake = Mistake {
-                    value: shown(node),
+                    value: shown(path, node),
                     allowed: format!("a list; each item: {}", form.allowed()),
                     hint: "put brackets around it: [a, b], or [] for an empty list".to_owned(),
                     ..Mistake::at(node.line, path)
