@@ -113,7 +113,7 @@ impl Names {
             (None, None) => "this key is not known; take it out".to_owned(),
         };
         Mistake {
-            value: shown(&entry.value),
+            value: shown(&path, &entry.value),
             allowed: members.join(", "),
             hint,
             ..mistake
