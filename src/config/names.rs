@@ -104,6 +104,19 @@ impl Names {
             };
         }
         let members = self.members(section);
+        if let Some((first, rest)) = entry.key.split_once('.')
+            && members.contains(&first)
+        {
+            let hint = format!(
+                "write `{first}:`, and indented on the line below `{}:`",
+                printable(rest)
+            );
+            return Mistake {
+                value: shown(&path, &entry.value),
+                hint,
+                ..mistake
+            };
+        }
         let hint = match (
             nearest(&entry.key, members.iter().copied()),
             self.elsewhere(&entry.key),
