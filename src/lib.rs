@@ -1,8 +1,10 @@
 //! Longshore ships the container logs of a Kubernetes node to Elasticsearch, each line once.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod codec;
 pub mod config;
+pub mod flow;
 pub mod parse;
 pub mod reader;
 pub mod record;

@@ -1,3 +1,5 @@
 //! Where documents go: Elasticsearch, and the dead-letter file for what it refuses.
 
+pub mod dead_letter;
 pub mod elasticsearch;
+pub mod settlement;

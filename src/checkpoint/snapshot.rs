@@ -1,0 +1,191 @@
+//! Positions of files ⇄ the bytes of a checkpoint.
+//!
+//! ```text
+//! longshore-checkpoint 1 <crc32 of everything after this line, 8 hex digits> <entries>\n
+//! {"namespace":…,"pod":…,"uid":…,"container":…,"restart":…,"fingerprint":…,"epoch":…,"offset":…,…}\n
+//! …one line per file…
+//! ```
+//!
+//! Version 1. A checkpoint is whole or it is damage: there is nothing in between to trust. Fields
+//! are never renamed or given another meaning; new ones have defaults.
+
+use crate::record::{Stamp, Stream};
+use serde::{Deserialize, Serialize};
+
+const MAGIC: &str = "longshore-checkpoint";
+const VERSION: u32 = 1;
+
+/// What is known of one file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Kubernetes namespace, from the path.
+    pub namespace: String,
+    /// Pod name, from the path.
+    pub pod: String,
+    /// Pod uid, from the path.
+    pub uid: String,
+    /// Container name.
+    pub container: String,
+    /// Restart number.
+    pub restart: u32,
+    /// Hash of the first line.
+    pub fingerprint: u64,
+    /// Which of the files that begin alike.
+    pub epoch: u32,
+    /// Everything before this offset (uncompressed bytes) is delivered or durably kept.
+    pub offset: u64,
+    /// The size when it was last looked at, in uncompressed bytes.
+    pub size: u64,
+    /// The file was read to its end and will not grow.
+    pub finished: bool,
+    /// Device when last seen: a hint.
+    pub dev: u64,
+    /// Inode when last seen: a hint; 0 for a compressed file.
+    pub ino: u64,
+    /// Seconds since 1970 when the file was first seen: the time of lines before any stamp.
+    pub first_seen: i64,
+    /// The last valid stamp before `offset`: seconds and nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_stamp: Option<(i64, u32)>,
+    /// Hash of the up to 64 bytes before `offset`, when they could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<u64>,
+    /// Ends of partial groups that were closed by time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<CutEntry>,
+}
+
+/// A partial group that was closed by time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CutEntry {
+    /// True for standard error.
+    pub stderr: bool,
+    /// End of the group's last part in the file.
+    pub end: u64,
+}
+
+impl CutEntry {
+    /// The stream that was cut.
+    pub fn stream(self) -> Stream {
+        if self.stderr { Stream::Stderr } else { Stream::Stdout }
+    }
+}
+
+impl Entry {
+    /// The last valid stamp before the offset.
+    pub fn last_stamp(&self) -> Option<Stamp> {
+        self.last_stamp.map(|(secs, nanos)| Stamp { secs, nanos })
+    }
+}
+
+/// Why bytes are not a checkpoint.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Damage {
+    /// The first line is not ours.
+    #[error("not a checkpoint, or its first line is damaged")]
+    Head,
+    /// Written by a later version.
+    #[error("checkpoint of version {0}; this program reads version {VERSION}")]
+    Version(u32),
+    /// Bytes differ from those written.
+    #[error("checksum mismatch: the checkpoint is torn or damaged")]
+    Checksum,
+    /// The checksum is right and a line is not an entry.
+    #[error("entry {0} cannot be read")]
+    Entry(usize),
+}
+
+/// The bytes of a checkpoint.
+pub fn encode(entries: &[Entry]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(entries.len() * 320);
+    for entry in entries {
+        // Serialising into memory cannot fail: every field has a JSON form.
+        let _ = serde_json::to_writer(&mut text, entry);
+        text.push(b'\n');
+    }
+    let crc = crc32fast::hash(&text);
+    let mut bytes = format!("{MAGIC} {VERSION} {crc:08x} {}\n", entries.len()).into_bytes();
+    bytes.extend_from_slice(&text);
+    bytes
+}
+
+/// The entries of a checkpoint.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
+    let newline = memchr::memchr(b'\n', bytes).ok_or(Damage::Head)?;
+    let head = std::str::from_utf8(&bytes[..newline]).map_err(|_| Damage::Head)?;
+    let mut words = head.split(' ');
+    if words.next() != Some(MAGIC) {
+        return Err(Damage::Head);
+    }
+    let version: u32 = words.next().and_then(|word| word.parse().ok()).ok_or(Damage::Head)?;
+    if version != VERSION {
+        return Err(Damage::Version(version));
+    }
+    let crc = words.next().and_then(|word| u32::from_str_radix(word, 16).ok()).ok_or(Damage::Head)?;
+    let count: usize = words.next().and_then(|word| word.parse().ok()).ok_or(Damage::Head)?;
+    let text = &bytes[newline + 1..];
+    if crc32fast::hash(text) != crc {
+        return Err(Damage::Checksum);
+    }
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let entries = lines
+        .enumerate()
+        .map(|(at, line)| serde_json::from_slice(line).map_err(|_| Damage::Entry(at)))
+        .collect::<Result<Vec<Entry>, Damage>>()?;
+    if entries.len() == count { Ok(entries) } else { Err(Damage::Head) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(offset: u64) -> Entry {
+        Entry {
+            namespace: "shop".into(),
+            pod: "web".into(),
+            uid: "u-1".into(),
+            container: "app".into(),
+            restart: 0,
+            fingerprint: 0xfeed,
+            epoch: 1,
+            offset,
+            size: 1000,
+            finished: false,
+            dev: 1,
+            ino: 2,
+            first_seen: 1_700_000_000,
+            last_stamp: Some((5, 6)),
+            mark: Some(u64::MAX),
+            cuts: vec![CutEntry { stderr: true, end: 77 }],
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let entries = vec![entry(1), entry(2)];
+        assert_eq!(decode(&encode(&entries)), Ok(entries));
+        assert_eq!(decode(&encode(&[])), Ok(vec![]));
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_damage() {
+        let bytes = encode(&[entry(1), entry(2)]);
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len]).is_err(), "cut at {len}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            // The case of a hex digit is the only thing that may change unseen.
+            if let Ok(entries) = decode(&flipped) {
+                assert_eq!(entries, [entry(1), entry(2)], "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn version_1_is_read_as_released() {
+        let golden = include_bytes!("../../tests/golden/checkpoint/v1");
+        assert_eq!(decode(golden), Ok(vec![entry(1), entry(2)]));
+    }
+}

@@ -1,0 +1,105 @@
+//! Batches handed out and acks in any order enter; the lowest unacked offset of each file leaves.
+//!
+//! A batch covers one range per file. A file's safe offset is the lowest start among the batches
+//! that hold it and are not acked; without any, whatever the reader has got to. Numbers of batches
+//! ascend, so the oldest batch of a file usually holds its lowest start, but a record that began
+//! long before (a joined message) may lie in a later one: the minimum over all is taken.
+
+use crate::batch::FileRange;
+use crate::record::{BatchSeq, FileId};
+use std::collections::{BTreeMap, HashMap};
+
+/// The unacked batches of one reader.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    batches: BTreeMap<BatchSeq, Vec<FileId>>,
+    files: HashMap<FileId, BTreeMap<BatchSeq, FileRange>>,
+}
+
+impl Tracker {
+    /// A batch was handed to the sink.
+    pub fn on_handed_out(&mut self, batch: BatchSeq, ranges: &[FileRange]) {
+        for range in ranges {
+            self.files.entry(range.file).or_default().insert(batch, *range);
+        }
+        self.batches.insert(batch, ranges.iter().map(|range| range.file).collect());
+    }
+
+    /// A batch is safe. Returns the files whose safe offset may have moved; none when the batch is
+    /// unknown (an ack is idempotent).
+    pub fn on_ack(&mut self, batch: BatchSeq) -> Vec<FileId> {
+        let files = self.batches.remove(&batch).unwrap_or_default();
+        for file in &files {
+            if let Some(ranges) = self.files.get_mut(file) {
+                ranges.remove(&batch);
+                if ranges.is_empty() {
+                    self.files.remove(file);
+                }
+            }
+        }
+        files
+    }
+
+    /// The lowest unacked range of `file`; `None` when everything handed out is acked.
+    pub fn lowest(&self, file: FileId) -> Option<FileRange> {
+        self.files.get(&file)?.values().min_by_key(|range| range.start).copied()
+    }
+
+    /// Batches that are not acked.
+    pub fn unacked(&self) -> usize {
+        self.batches.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn range(file: u128, start: u64) -> FileRange {
+        FileRange { file: FileId(file), start, stamp_before: None }
+    }
+
+    #[test]
+    fn the_safe_offset_moves_only_when_the_oldest_batch_is_acked() {
+        let mut tracker = Tracker::default();
+        tracker.on_handed_out(1, &[range(1, 0)]);
+        tracker.on_handed_out(2, &[range(1, 100)]);
+        tracker.on_ack(2);
+        assert_eq!(tracker.lowest(FileId(1)).unwrap().start, 0);
+        assert_eq!(tracker.on_ack(1), [FileId(1)]);
+        assert_eq!(tracker.lowest(FileId(1)), None);
+        assert!(tracker.on_ack(1).is_empty());
+    }
+
+    #[test]
+    fn a_joined_message_in_a_later_batch_holds_its_start() {
+        let mut tracker = Tracker::default();
+        tracker.on_handed_out(1, &[range(1, 50)]);
+        tracker.on_handed_out(2, &[range(1, 10), range(2, 0)]);
+        tracker.on_ack(1);
+        assert_eq!(tracker.lowest(FileId(1)).unwrap().start, 10);
+        assert_eq!(tracker.lowest(FileId(2)).unwrap().start, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_safe_offset_is_the_minimum_over_unacked_batches(
+            batches in proptest::collection::vec((0u128..3, 0u64..100), 1..30),
+            acked in proptest::collection::vec(any::<bool>(), 30),
+        ) {
+            let mut tracker = Tracker::default();
+            for (seq, (file, start)) in batches.iter().enumerate() {
+                tracker.on_handed_out(seq as u64, &[range(*file, *start)]);
+            }
+            for seq in (0..batches.len()).filter(|seq| acked[*seq]) {
+                tracker.on_ack(seq as u64);
+            }
+            for file in 0..3u128 {
+                let open = batches.iter().enumerate().filter(|(seq, (of, _))| *of == file && !acked[*seq]);
+                let expected = open.map(|(_, (_, start))| *start).min();
+                prop_assert_eq!(tracker.lowest(FileId(file)).map(|range| range.start), expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! How much and how soon: attempts, outcomes, `now` and a random number enter; delays and permits
+//! leave. Does not know what is retried.
+
+pub mod backoff;
+pub mod budget;
