@@ -8,6 +8,9 @@
 
 pub mod chance;
 pub mod conmon;
+pub mod fake_apiserver;
 pub mod lines;
+pub mod rude_elasticsearch;
+pub mod simkubelet;
 pub mod stack;
 pub mod verifier;

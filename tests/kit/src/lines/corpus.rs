@@ -65,7 +65,10 @@ impl Corpus {
 
     /// The same corpus with sequences from `seq` on: for a writer that continues another's stream.
     pub fn starting_at(self, seq: u64) -> Self {
-        Self { next_seq: seq, ..self }
+        Self {
+            next_seq: seq,
+            ..self
+        }
     }
 
     /// The sequence that the next line will carry; also how many lines were made.
