@@ -10,3 +10,4 @@ pub mod reader;
 pub mod record;
 pub mod sink;
 pub mod source;
+pub mod spool;

@@ -1,0 +1,8 @@
+//! Our disk buffer: opaque bodies ⇄ framed, checksummed, numbered; bounded by a quota. Knows neither
+//! JSON nor Elasticsearch nor pods.
+
+pub mod disk;
+pub mod frame;
+pub mod index;
+pub mod segment;
+pub mod task;

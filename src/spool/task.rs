@@ -1,0 +1,136 @@
+//! The loop of the spool's thread: commands enter, confirmations leave. It is the thread that waits
+//! for the disk: bodies and dead letters are confirmed after their sync.
+
+use super::disk::{Appended, Evicted, Spool};
+use crate::record::Body;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{error, warn};
+
+/// How often the set of delivered frames is made durable.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the spool is to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Write and sync a body.
+    Append {
+        /// Given back with the confirmation.
+        parcel: u64,
+        /// What to write.
+        body: Body,
+        /// The index on hold.
+        lane: Option<String>,
+    },
+    /// Read a frame back.
+    Read(u64),
+    /// A frame is delivered.
+    Done(u64),
+    /// Save everything and end.
+    Close,
+}
+
+/// What the spool has done.
+#[derive(Debug)]
+pub enum Report {
+    /// An append ended: the frame's number, or `None` when there is no room.
+    Appended {
+        /// From the command.
+        parcel: u64,
+        /// The number.
+        frame: Option<u64>,
+    },
+    /// A frame was read.
+    Frame {
+        /// Its number.
+        frame: u64,
+        /// The body; `None` when it is damaged, with what is lost by it.
+        body: Result<Body, Evicted>,
+    },
+    /// A frame was dropped to make room.
+    Evicted(Evicted),
+    /// Sizes after a change.
+    Size {
+        /// Bytes on disk.
+        bytes: u64,
+        /// Frames that wait.
+        frames: usize,
+        /// Their source bytes.
+        source_bytes: u64,
+    },
+    /// Everything is saved.
+    Closed,
+}
+
+/// Runs until [`Command::Close`] or until the other side is gone.
+pub fn run(mut spool: Spool, commands: &Receiver<Command>, reports: &UnboundedSender<Report>) {
+    loop {
+        let closing = match commands.recv_timeout(SAVE_INTERVAL) {
+            Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => true,
+            Ok(command) => {
+                execute(&mut spool, command, reports);
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(error) = spool.save_delivered() {
+                    warn!(%error, "cannot save which frames are delivered; they may be sent again after a crash");
+                }
+                false
+            }
+        };
+        if closing {
+            if let Err(error) = spool.close() {
+                error!(%error, "cannot save which frames are delivered; they may be sent again");
+            }
+            let _ = reports.send(Report::Closed);
+            return;
+        }
+    }
+}
+
+fn execute(spool: &mut Spool, command: Command, reports: &UnboundedSender<Report>) {
+    // The receiver lives as long as the agent; a closed channel only means that it is ending.
+    let report = |report| {
+        let _ = reports.send(report);
+    };
+    match command {
+        Command::Append { parcel, body, lane } => {
+            let mut evicted = Vec::new();
+            let frame = match spool.append(lane.as_deref(), &body, &mut evicted) {
+                Ok(Appended::Frame(sequence)) => Some(sequence),
+                Ok(Appended::Full) => None,
+                Err(error) => {
+                    error!(%error, "cannot write to the spool; reading stops until it can");
+                    None
+                }
+            };
+            evicted.into_iter().for_each(|evicted| report(Report::Evicted(evicted)));
+            report(Report::Appended { parcel, frame });
+        }
+        Command::Read(frame) => report(Report::Frame { frame, body: read(spool, frame) }),
+        Command::Done(frame) => {
+            if let Err(error) = spool.done(frame) {
+                warn!(%error, "cannot remove a segment of the spool");
+            }
+        }
+        Command::Close => {}
+    }
+    let index = spool.index();
+    report(Report::Size { bytes: index.bytes(), frames: index.frames(), source_bytes: index.source_bytes() });
+}
+
+fn read(spool: &mut Spool, sequence: u64) -> Result<Body, Evicted> {
+    let problem = match spool.read(sequence) {
+        Ok(Some(frame)) => return Ok(frame.body),
+        Ok(None) => "checksum mismatch".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let located = spool.located(sequence);
+    let (documents, source_bytes) = located.map_or((0, 0), |located| (located.documents, located.source_bytes));
+    error!(sequence, documents, source_bytes, problem, "a frame of the spool cannot be read and is lost");
+    if let Err(error) = spool.done(sequence) {
+        warn!(%error, "cannot remove a segment of the spool");
+    }
+    Err(Evicted { sequence, documents, source_bytes })
+}
