@@ -11,3 +11,4 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod spool;
+pub mod telemetry;

@@ -216,6 +216,18 @@ pub struct Batch {
     pub body: Body,
 }
 
+/// Number of a frame in the spool.
+pub type FrameSeq = u64;
+
+/// Where documents came from, and so what is done when all of them have come to rest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Origin {
+    /// A batch of the reader: its spans are to be acked.
+    Batch(BatchSeq),
+    /// A frame of the spool: it is to be marked as delivered.
+    Frame(FrameSeq),
+}
+
 /// Every document of a batch has a resting place: its spans are safe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ack {

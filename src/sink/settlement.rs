@@ -4,20 +4,9 @@
 //! batch is stored, was stored before, is *durably* spooled, dead-lettered, or dropped and counted.
 //! The callers report a fate only after the disk or the server has confirmed it.
 
-use crate::record::{Ack, BatchSeq, Fate};
+use crate::record::{Ack, Fate};
+pub use crate::record::{FrameSeq, Origin};
 use std::collections::HashMap;
-
-/// Number of a frame in the spool.
-pub type FrameSeq = u64;
-
-/// Where documents came from, and so what is done when all of them have come to rest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Origin {
-    /// A batch of the reader: its spans are to be acked.
-    Batch(BatchSeq),
-    /// A frame of the spool: it is to be marked as delivered.
-    Frame(FrameSeq),
-}
 
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
