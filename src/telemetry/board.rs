@@ -2,8 +2,17 @@
 //! read all of it. A part is replaced as a whole, a few times a second at most.
 
 use super::ledger::Ledger;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What the agent tells before its stages run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AgentStatus {
+    /// What keeps the stages from starting, on purpose: that another agent holds the lock, for
+    /// instance. Such an agent is healthy and not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+}
 
 /// One container log file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -32,6 +41,8 @@ pub struct FileStatus {
     pub size: u64,
     /// Bytes behind: size minus commit offset.
     pub lag_bytes: u64,
+    /// Milliseconds since 1970 when bytes of it were last acked; 0 when none were since the start.
+    pub last_ack_ms: u64,
     /// The file was read to its end and will not grow.
     pub finished: bool,
     /// `known`, `waiting`, `missing` or `off`.
@@ -41,11 +52,26 @@ pub struct FileStatus {
     pub problem: Option<String>,
 }
 
+/// What was read of one container: all its files and restarts together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ContainerStatus {
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Pod name.
+    pub pod: String,
+    /// Container name.
+    pub container: String,
+    /// Bytes read since the start. Never falls while the container is listed.
+    pub read_bytes: u64,
+}
+
 /// What the reader tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReaderStatus {
     /// Files that are followed.
     pub files: Vec<FileStatus>,
+    /// The containers that these files are of.
+    pub containers: Vec<ContainerStatus>,
     /// Bytes that are on the node's disk and not read.
     pub unread_bytes: u64,
     /// Seconds since the oldest unread byte was first seen to be unread; 0 when all is read.
@@ -53,6 +79,7 @@ pub struct ReaderStatus {
     /// Lines since the start.
     pub lines: u64,
     /// Unusual records since the start, by flag.
+    #[serde(serialize_with = "counts")]
     pub flagged: Vec<(&'static str, u64)>,
     /// Open descriptors of log files.
     pub open_files: usize,
@@ -91,6 +118,24 @@ pub struct HoldStatus {
     pub reason: String,
 }
 
+/// How many files' refusals are remembered.
+pub const MAX_REFUSALS: usize = 64;
+
+/// The last document of one file that the server did not take.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RefusalStatus {
+    /// Durable identity of the file, as in [`FileStatus::identity`].
+    pub identity: String,
+    /// `refused`, `hold` or `dropped`.
+    pub verdict: &'static str,
+    /// The server's error type.
+    pub kind: String,
+    /// The server's words.
+    pub reason: String,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+}
+
 /// What the sink tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SinkStatus {
@@ -107,8 +152,10 @@ pub struct SinkStatus {
     /// Requests without an answer.
     pub in_flight_requests: usize,
     /// Requests since the start, by outcome.
+    #[serde(serialize_with = "counts")]
     pub requests: Vec<(&'static str, u64)>,
     /// Verdicts of items since the start.
+    #[serde(serialize_with = "counts")]
     pub verdicts: Vec<(&'static str, u64)>,
     /// Bytes sent, after compression.
     pub wire_bytes: u64,
@@ -116,6 +163,8 @@ pub struct SinkStatus {
     pub raw_bytes: u64,
     /// Indices on hold.
     pub holds: Vec<HoldStatus>,
+    /// Recent refusals, one a file, newest last; at most [`MAX_REFUSALS`].
+    pub refusals: Vec<RefusalStatus>,
     /// The dead-letter file is full and documents wait for room.
     pub dead_letter_full: bool,
     /// Bytes of the dead-letter file.
@@ -159,9 +208,27 @@ pub struct WatchStatus {
     pub problem: Option<String>,
 }
 
+/// All parts at one moment. The ledger is whole in itself; the parts may differ by a turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Where every byte is.
+    pub ledger: Ledger,
+    /// The agent's part.
+    pub agent: AgentStatus,
+    /// The reader's part.
+    pub reader: ReaderStatus,
+    /// The sink's part.
+    pub sink: SinkStatus,
+    /// The spool's part.
+    pub spool: SpoolStatus,
+    /// The pod watch's part.
+    pub watch: WatchStatus,
+}
+
 /// The board.
 #[derive(Debug, Default)]
 pub struct Board {
+    agent: Mutex<AgentStatus>,
     ledger: Mutex<Ledger>,
     reader: Mutex<ReaderStatus>,
     sink: Mutex<SinkStatus>,
@@ -173,6 +240,11 @@ impl Board {
     /// The ledger. Hold it shortly: the reader waits for it at the end of its turns.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         locked(&self.ledger)
+    }
+
+    /// The agent's part.
+    pub fn agent(&self) -> MutexGuard<'_, AgentStatus> {
+        locked(&self.agent)
     }
 
     /// The reader's part.
@@ -194,9 +266,26 @@ impl Board {
     pub fn watch(&self) -> MutexGuard<'_, WatchStatus> {
         locked(&self.watch)
     }
+
+    /// A copy of everything, each lock held for its own copy only.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            ledger: self.ledger().clone(),
+            agent: self.agent().clone(),
+            reader: self.reader().clone(),
+            sink: self.sink().clone(),
+            spool: *self.spool(),
+            watch: self.watch().clone(),
+        }
+    }
 }
 
 /// A part is replaced, never half written: a panic of its writer leaves the last whole one.
 fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts by name, as one JSON object.
+fn counts<S: Serializer>(counts: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().copied())
 }
