@@ -1,0 +1,94 @@
+//! Arguments enter, the exit code of one subcommand leaves.
+//!
+//! Results go to standard output, everything else to standard error; both are arguments, and so is the environment.
+//! What a stage does is asked of the stage: nothing here parses lines, frames or documents by itself.
+
+mod config_file;
+mod console;
+
+mod check;
+mod completions;
+mod config;
+mod schema;
+
+#[cfg(test)]
+mod tests;
+
+pub use console::{Console, Exit};
+
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use console::Failure;
+use std::ffi::OsString;
+use std::io;
+
+const HELP: &str = "\
+Examples:
+  longshore check --config longshore.yaml    tell every mistake in a config
+  longshore config > longshore.yaml          begin a config of your own, from the defaults
+
+Config:
+  --config FILE, else the file that the variable LONGSHORE_CONFIG names, else
+  /etc/longshore/longshore.yaml, else the built-in defaults.
+
+Exit codes:
+  0  clean
+  1  something failed while running
+  64 wrong usage, or mistakes in the config";
+
+/// Ships the container logs of a Kubernetes node to Elasticsearch, each line once.
+#[derive(Parser)]
+#[command(name = "longshore", version, after_help = HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell all mistakes in a config, with line, allowed form and fix
+    Check(check::Args),
+    /// Print the config file with every key, its default, and what it does
+    Config(config::Args),
+    /// Print the JSON Schema of the config file, for editors
+    Schema(schema::Args),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+}
+
+/// Runs the subcommand that `args` ask for; the first of them is the name of the program.
+pub fn main(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> Exit {
+    let outcome = match Cli::try_parse_from(args) {
+        Ok(cli) => dispatch(cli.command, console),
+        Err(answer) => tell(&answer, console),
+    };
+    // What is still buffered belongs to the outcome: a full disk behind `>` must not end as clean.
+    match outcome.and_then(|exit| Ok(console.out.flush().map(|()| exit)?)) {
+        Ok(exit) => exit,
+        Err(failure) => failure.tell(console),
+    }
+}
+
+fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::Check(args) => check::run(&args, console),
+        Command::Config(args) => config::run(&args, console),
+        Command::Schema(args) => schema::run(&args, console),
+        Command::Completions(args) => completions::run(&args, Cli::command(), console),
+    }
+}
+
+/// What clap answers by itself: help and version are results, all the rest is wrong usage.
+fn tell(answer: &clap::Error, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let text = answer.render();
+    if matches!(answer.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        write_text(console.out, &text.to_string())?;
+        return Ok(Exit::Clean);
+    }
+    write_text(console.err, &text.to_string())?;
+    Ok(Exit::Usage)
+}
+
+/// Writes a text that ends in exactly one newline.
+fn write_text(out: &mut dyn io::Write, text: &str) -> io::Result<()> {
+    writeln!(out, "{}", text.trim_end_matches('\n'))
+}
