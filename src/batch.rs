@@ -102,7 +102,12 @@ impl Batcher {
     pub fn document(&mut self, file: u32, start: u64, source_bytes: u64, now: Instant) -> bool {
         let end = self.compressed_bytes + self.scratch.len();
         let source_bytes = u32::try_from(source_bytes).unwrap_or(u32::MAX);
-        self.rows.push(Row { end: end as u32, file, start, source_bytes });
+        self.rows.push(Row {
+            end: end as u32,
+            file,
+            start,
+            source_bytes,
+        });
         if self.opened.is_none() {
             self.opened = Some(now);
         }
@@ -117,7 +122,8 @@ impl Batcher {
         // A cheap hash of the body's number spreads the ages of successive bodies.
         let step = self.closed_bodies.wrapping_mul(2_654_435_761) >> 24;
         let permille = 900 + step * 200 / 255;
-        self.opened.map(|opened| opened + self.limits.max_age * permille / 1000)
+        self.opened
+            .map(|opened| opened + self.limits.max_age * permille / 1000)
     }
 
     /// Documents in the open body.
@@ -154,7 +160,13 @@ impl Batcher {
         let inflated_len = std::mem::take(&mut self.compressed_bytes) as u32;
         let files = ranges.iter().map(|range| range.file).collect();
         let encoding = self.compressor.encoding();
-        let body = Body { bytes: Bytes::from(bytes), encoding, inflated_len, rows, files };
+        let body = Body {
+            bytes: Bytes::from(bytes),
+            encoding,
+            inflated_len,
+            rows,
+            files,
+        };
         Some(Closed { body, ranges })
     }
 
@@ -182,12 +194,22 @@ pub fn pick(body: &Body, picked: &[usize], level: u8) -> Result<Body, Damaged> {
     }
     compressor.finish(&mut out);
     let encoding: Encoding = compressor.encoding();
-    Ok(Body { bytes: Bytes::from(out), encoding, inflated_len: end, rows, files: body.files.clone() })
+    Ok(Body {
+        bytes: Bytes::from(out),
+        encoding,
+        inflated_len: end,
+        rows,
+        files: body.files.clone(),
+    })
 }
 
 /// Action line and source of the document at row `at`, in the inflated text of its body.
 pub fn document<'a>(body: &Body, text: &'a [u8], at: usize) -> &'a [u8] {
-    let from = if at == 0 { 0 } else { body.rows[at - 1].end as usize };
+    let from = if at == 0 {
+        0
+    } else {
+        body.rows[at - 1].end as usize
+    };
     text.get(from..body.rows[at].end as usize).unwrap_or_default()
 }
 
@@ -196,7 +218,11 @@ mod tests {
     use super::*;
     use crate::codec::gzip::{compressor, inflate};
 
-    const LIMITS: Limits = Limits { max_bytes: 1000, max_documents: 10, max_age: Duration::from_secs(1) };
+    const LIMITS: Limits = Limits {
+        max_bytes: 1000,
+        max_documents: 10,
+        max_age: Duration::from_secs(1),
+    };
 
     fn batcher() -> Batcher {
         Batcher::new(LIMITS, compressor(1))
@@ -204,7 +230,11 @@ mod tests {
 
     fn add(batcher: &mut Batcher, text: &str, file: u128, start: u64, now: Instant) -> bool {
         batcher.scratch().extend_from_slice(text.as_bytes());
-        let file = batcher.file(FileRange { file: FileId(file), start, stamp_before: None });
+        let file = batcher.file(FileRange {
+            file: FileId(file),
+            start,
+            stamp_before: None,
+        });
         batcher.document(file, start, text.len() as u64, now)
     }
 
@@ -215,7 +245,9 @@ mod tests {
         assert!(!add(&mut by_bytes, &"x".repeat(999), 1, 0, now));
         assert!(add(&mut by_bytes, "y", 1, 999, now));
         let mut by_count = batcher();
-        let full = (0..10).map(|at| add(&mut by_count, "x", 1, at, now)).position(|full| full);
+        let full = (0..10)
+            .map(|at| add(&mut by_count, "x", 1, at, now))
+            .position(|full| full);
         assert_eq!(full, Some(9));
     }
 
@@ -227,7 +259,10 @@ mod tests {
         add(&mut batcher, "x", 1, 0, now);
         add(&mut batcher, "x", 1, 1, now + Duration::from_millis(500));
         let due = batcher.deadline().unwrap() - now;
-        assert!((Duration::from_millis(900)..=Duration::from_millis(1100)).contains(&due), "{due:?}");
+        assert!(
+            (Duration::from_millis(900)..=Duration::from_millis(1100)).contains(&due),
+            "{due:?}"
+        );
     }
 
     #[test]
@@ -238,7 +273,11 @@ mod tests {
             add(&mut batcher, "x", file, start, now);
         }
         let closed = batcher.close().unwrap();
-        let starts: Vec<_> = closed.ranges.iter().map(|range| (range.file.0, range.start)).collect();
+        let starts: Vec<_> = closed
+            .ranges
+            .iter()
+            .map(|range| (range.file.0, range.start))
+            .collect();
         assert_eq!(starts, [(1, 20), (2, 7)]);
         assert!(batcher.close().is_none());
     }

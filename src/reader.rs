@@ -52,9 +52,23 @@ pub struct FileState {
 impl FileState {
     /// A file to be read from `offset`. `last_stamp` is the last valid stamp before it, `first_seen`
     /// the durable time for lines before any stamp, `cuts` what a checkpoint recorded.
-    pub fn new(id: FileId, offset: u64, last_stamp: Option<Stamp>, first_seen: Stamp, cuts: Vec<Cut>) -> Self {
+    pub fn new(
+        id: FileId,
+        offset: u64,
+        last_stamp: Option<Stamp>,
+        first_seen: Stamp,
+        cuts: Vec<Cut>,
+    ) -> Self {
         let cutter = LineCutter::new(offset);
-        FileState { id, key: FileKey::new(id), cutter, format: Format::Unknown, last_stamp, first_seen, cuts }
+        FileState {
+            id,
+            key: FileKey::new(id),
+            cutter,
+            format: Format::Unknown,
+            last_stamp,
+            first_seen,
+            cuts,
+        }
     }
 
     /// Offset of the first byte that is not part of a finished line, and the stamp before it.
@@ -138,7 +152,12 @@ pub struct Reader {
 
 impl Reader {
     /// A reader without any file. Batches are numbered from `first_seq`.
-    pub fn new(encode: EncodeConfig, limits: Limits, compressor: Box<dyn Compressor>, max_line: usize) -> Reader {
+    pub fn new(
+        encode: EncodeConfig,
+        limits: Limits,
+        compressor: Box<dyn Compressor>,
+        max_line: usize,
+    ) -> Reader {
         Reader {
             cri: CriParser::default(),
             encoder: Encoder::new(encode),
@@ -152,7 +171,13 @@ impl Reader {
     }
 
     /// The next bytes of a file, without a gap after the ones before.
-    pub fn on_chunk(&mut self, file: &mut FileState, instance: &mut InstanceState, chunk: &[u8], now: Instant) {
+    pub fn on_chunk(
+        &mut self,
+        file: &mut FileState,
+        instance: &mut InstanceState,
+        chunk: &[u8],
+        now: Instant,
+    ) {
         let limit = self.max_line + HEADER_ROOM;
         let (first, rest) = file.cutter.resume(chunk, limit);
         if let Some(first) = first {
@@ -203,7 +228,10 @@ impl Reader {
     /// Closes the open batch.
     pub fn close_batch(&mut self) {
         if let Some(Closed { body, ranges }) = self.batcher.close() {
-            let batch = Batch { seq: self.next_seq, body };
+            let batch = Batch {
+                seq: self.next_seq,
+                body,
+            };
             self.next_seq += 1;
             self.ready.push(Handout { batch, ranges });
         }
@@ -280,12 +308,24 @@ impl Reader {
             message: cri.content,
             valid_utf8,
             flags: Flags::default(),
-            span: Span { file: file.id, start: line.start, end: line.end },
+            span: Span {
+                file: file.id,
+                start: line.start,
+                end: line.end,
+            },
             second: None,
             source_bytes: line.end - line.start,
             skipped: 0,
         };
-        self.push(&record, cri.stamp_text, file.key, before, None, &instance.fragment, now);
+        self.push(
+            &record,
+            cri.stamp_text,
+            file.key,
+            before,
+            None,
+            &instance.fragment,
+            now,
+        );
     }
 
     fn part(
@@ -297,8 +337,18 @@ impl Reader {
         now: Instant,
     ) {
         let stamp_before = file.last_stamp.replace(cri.stamp);
-        let span = Span { file: file.id, start: line.start, end: line.end };
-        let part = Part { stamp: cri.stamp, stamp_before, content: cri.content, span, skipped: line.skipped };
+        let span = Span {
+            file: file.id,
+            start: line.start,
+            end: line.end,
+        };
+        let part = Part {
+            stamp: cri.stamp,
+            stamp_before,
+            content: cri.content,
+            span,
+            skipped: line.skipped,
+        };
         let fragment = &instance.fragment;
         if let Some(mut cut_off) = instance.partials.push(cri.stream, part, self.max_line, now) {
             cut_off.flags.insert(Flags::PARTIAL);
@@ -308,18 +358,38 @@ impl Reader {
             if let Some(group) = instance.partials.take(cri.stream) {
                 self.push_group(cri.stream, group, fragment, now);
             }
-        } else if file.cuts.contains(&Cut { stream: cri.stream, end: line.end }) {
+        } else if file.cuts.contains(&Cut {
+            stream: cri.stream,
+            end: line.end,
+        }) {
             self.close_group(instance, cri.stream, now);
         }
     }
 
-    fn on_other_line(&mut self, file: &mut FileState, instance: &mut InstanceState, line: Line<'_>, now: Instant) {
+    fn on_other_line(
+        &mut self,
+        file: &mut FileState,
+        instance: &mut InstanceState,
+        line: Line<'_>,
+        now: Instant,
+    ) {
         if file.format != Format::Cri
             && let Some(docker) = docker::parse(line.text)
         {
             file.format = Format::Docker;
-            let docker::DockerLine { stamp, stream, tag, content } = docker;
-            let cri = CriLine { stamp_text: &[], stamp, stream, tag, content: content.as_bytes() };
+            let docker::DockerLine {
+                stamp,
+                stream,
+                tag,
+                content,
+            } = docker;
+            let cri = CriLine {
+                stamp_text: &[],
+                stamp,
+                stream,
+                tag,
+                content: content.as_bytes(),
+            };
             self.part(file, instance, line, &cri, now);
             return;
         }
@@ -335,12 +405,24 @@ impl Reader {
             message: &line.text[..kept],
             valid_utf8: false,
             flags,
-            span: Span { file: file.id, start: line.start, end: line.end },
+            span: Span {
+                file: file.id,
+                start: line.start,
+                end: line.end,
+            },
             second: None,
             source_bytes: line.end - line.start - skipped,
             skipped,
         };
-        self.push(&record, &[], file.key, file.last_stamp, None, &instance.fragment, now);
+        self.push(
+            &record,
+            &[],
+            file.key,
+            file.last_stamp,
+            None,
+            &instance.fragment,
+            now,
+        );
     }
 
     fn push_group(&mut self, stream: Stream, group: Group, fragment: &Fragment, now: Instant) {
@@ -356,10 +438,21 @@ impl Reader {
             skipped: group.skipped,
         };
         let [before, second_before] = group.stamps_before;
-        self.push(&record, &[], FileKey::new(group.span.file), before, second_before, fragment, now);
+        self.push(
+            &record,
+            &[],
+            FileKey::new(group.span.file),
+            before,
+            second_before,
+            fragment,
+            now,
+        );
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the one funnel into the batch; a struct would be built per line")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one funnel into the batch; a struct would be built per line"
+    )]
     #[inline]
     fn push(
         &mut self,
@@ -371,11 +464,21 @@ impl Reader {
         fragment: &Fragment,
         now: Instant,
     ) {
-        let encoded = self.encoder.push(self.batcher.scratch(), record, stamp_text, key, fragment);
+        let encoded = self
+            .encoder
+            .push(self.batcher.scratch(), record, stamp_text, key, fragment);
         let Span { file, start, .. } = record.span;
-        let number = self.batcher.file(FileRange { file, start, stamp_before });
+        let number = self.batcher.file(FileRange {
+            file,
+            start,
+            stamp_before,
+        });
         if let Some(Span { file, start, .. }) = record.second {
-            self.batcher.file(FileRange { file, start, stamp_before: second_before });
+            self.batcher.file(FileRange {
+                file,
+                start,
+                stamp_before: second_before,
+            });
         }
         if !encoded.flags.is_empty() {
             self.count(encoded.flags, record.skipped);

@@ -41,7 +41,10 @@ impl CheckpointFolder {
 
     /// The newest whole generation.
     pub fn load(&self) -> Loaded {
-        let mut loaded = Loaded { first_start: true, ..Loaded::default() };
+        let mut loaded = Loaded {
+            first_start: true,
+            ..Loaded::default()
+        };
         for name in [CURRENT, PREVIOUS] {
             let path = self.path.join(name);
             let bytes = match fs::read(&path) {
@@ -103,7 +106,11 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let folder = CheckpointFolder::open(state.path()).unwrap();
         folder.save(&snapshot::encode(&[])).unwrap();
-        fs::rename(state.path().join("checkpoints/current"), state.path().join("checkpoints/previous")).unwrap();
+        fs::rename(
+            state.path().join("checkpoints/current"),
+            state.path().join("checkpoints/previous"),
+        )
+        .unwrap();
         let loaded = folder.load();
         assert!(loaded.damage.is_empty() && !loaded.first_start);
     }

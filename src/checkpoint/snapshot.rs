@@ -67,7 +67,11 @@ pub struct CutEntry {
 impl CutEntry {
     /// The stream that was cut.
     pub fn stream(self) -> Stream {
-        if self.stderr { Stream::Stderr } else { Stream::Stdout }
+        if self.stderr {
+            Stream::Stderr
+        } else {
+            Stream::Stdout
+        }
     }
 }
 
@@ -117,12 +121,21 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
     if words.next() != Some(MAGIC) {
         return Err(Damage::Head);
     }
-    let version: u32 = words.next().and_then(|word| word.parse().ok()).ok_or(Damage::Head)?;
+    let version: u32 = words
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or(Damage::Head)?;
     if version != VERSION {
         return Err(Damage::Version(version));
     }
-    let crc = words.next().and_then(|word| u32::from_str_radix(word, 16).ok()).ok_or(Damage::Head)?;
-    let count: usize = words.next().and_then(|word| word.parse().ok()).ok_or(Damage::Head)?;
+    let crc = words
+        .next()
+        .and_then(|word| u32::from_str_radix(word, 16).ok())
+        .ok_or(Damage::Head)?;
+    let count: usize = words
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or(Damage::Head)?;
     let text = &bytes[newline + 1..];
     if crc32fast::hash(text) != crc {
         return Err(Damage::Checksum);
@@ -132,7 +145,11 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
         .enumerate()
         .map(|(at, line)| serde_json::from_slice(line).map_err(|_| Damage::Entry(at)))
         .collect::<Result<Vec<Entry>, Damage>>()?;
-    if entries.len() == count { Ok(entries) } else { Err(Damage::Head) }
+    if entries.len() == count {
+        Ok(entries)
+    } else {
+        Err(Damage::Head)
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +173,10 @@ mod tests {
             first_seen: 1_700_000_000,
             last_stamp: Some((5, 6)),
             mark: Some(u64::MAX),
-            cuts: vec![CutEntry { stderr: true, end: 77 }],
+            cuts: vec![CutEntry {
+                stderr: true,
+                end: 77,
+            }],
         }
     }
 

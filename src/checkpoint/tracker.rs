@@ -22,7 +22,8 @@ impl Tracker {
         for range in ranges {
             self.files.entry(range.file).or_default().insert(batch, *range);
         }
-        self.batches.insert(batch, ranges.iter().map(|range| range.file).collect());
+        self.batches
+            .insert(batch, ranges.iter().map(|range| range.file).collect());
     }
 
     /// A batch is safe. Returns the files whose safe offset may have moved; none when the batch is
@@ -42,7 +43,11 @@ impl Tracker {
 
     /// The lowest unacked range of `file`; `None` when everything handed out is acked.
     pub fn lowest(&self, file: FileId) -> Option<FileRange> {
-        self.files.get(&file)?.values().min_by_key(|range| range.start).copied()
+        self.files
+            .get(&file)?
+            .values()
+            .min_by_key(|range| range.start)
+            .copied()
     }
 
     /// Batches that are not acked.
@@ -57,7 +62,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn range(file: u128, start: u64) -> FileRange {
-        FileRange { file: FileId(file), start, stamp_before: None }
+        FileRange {
+            file: FileId(file),
+            start,
+            stamp_before: None,
+        }
     }
 
     #[test]

@@ -19,7 +19,11 @@ pub trait Compressor: Send {
 
 /// The compressor for a configured level: 0 stores, 1 to 9 is gzip.
 pub fn compressor(level: u8) -> Box<dyn Compressor> {
-    if level == 0 { Box::new(Identity) } else { Box::new(Gzip::new(level)) }
+    if level == 0 {
+        Box::new(Identity)
+    } else {
+        Box::new(Gzip::new(level))
+    }
 }
 
 /// Stores the text as it is.
@@ -53,7 +57,11 @@ pub struct Gzip {
 impl Gzip {
     /// A compressor of `level` 1 (fast) to 9 (small).
     pub fn new(level: u8) -> Gzip {
-        Gzip { deflate: Compress::new(Compression::new(u32::from(level)), false), crc: Crc::new(), open: false }
+        Gzip {
+            deflate: Compress::new(Compression::new(u32::from(level)), false),
+            crc: Crc::new(),
+            open: false,
+        }
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) {
@@ -82,7 +90,10 @@ impl Compressor for Gzip {
         self.begin(out);
         loop {
             out.reserve(SPARE_BYTES);
-            if matches!(self.deflate.compress_vec(&[], out, FlushCompress::Finish), Ok(Status::StreamEnd)) {
+            if matches!(
+                self.deflate.compress_vec(&[], out, FlushCompress::Finish),
+                Ok(Status::StreamEnd)
+            ) {
                 break;
             }
         }
@@ -110,10 +121,17 @@ pub struct Damaged {
 
 /// The NDJSON text of a body that one of our compressors made; never more than its table says.
 pub fn inflate(body: &Body) -> Result<Vec<u8>, Damaged> {
-    let damaged = || Damaged { bytes: body.bytes.len(), expected: body.inflated_len };
+    let damaged = || Damaged {
+        bytes: body.bytes.len(),
+        expected: body.inflated_len,
+    };
     let expected = body.inflated_len as usize;
     if body.encoding == Encoding::Identity {
-        return if body.bytes.len() == expected { Ok(body.bytes.to_vec()) } else { Err(damaged()) };
+        return if body.bytes.len() == expected {
+            Ok(body.bytes.to_vec())
+        } else {
+            Err(damaged())
+        };
     }
     let deflated = body.bytes.strip_prefix(&HEADER[..]).ok_or_else(damaged)?;
     let mut text = Vec::with_capacity(expected);
@@ -139,7 +157,13 @@ mod tests {
         }
         compressor.finish(&mut out);
         let inflated_len = chunks.iter().map(Vec::len).sum::<usize>() as u32;
-        Body { bytes: Bytes::from(out), encoding: compressor.encoding(), inflated_len, rows: vec![], files: vec![] }
+        Body {
+            bytes: Bytes::from(out),
+            encoding: compressor.encoding(),
+            inflated_len,
+            rows: vec![],
+            files: vec![],
+        }
     }
 
     proptest! {
@@ -181,7 +205,9 @@ mod tests {
             gzip.push(text.as_bytes(), &mut out);
             gzip.finish(&mut out);
             let mut back = String::new();
-            flate2::read::GzDecoder::new(&out[..]).read_to_string(&mut back).unwrap();
+            flate2::read::GzDecoder::new(&out[..])
+                .read_to_string(&mut back)
+                .unwrap();
             assert_eq!(back, text);
         }
     }

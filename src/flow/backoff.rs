@@ -13,7 +13,10 @@ pub struct Backoff {
 
 impl Backoff {
     /// For a server that refuses or does not answer: 1 s doubling to 60 s.
-    pub const SERVER: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+    pub const SERVER: Backoff = Backoff {
+        base: Duration::from_secs(1),
+        cap: Duration::from_secs(60),
+    };
 
     /// The delay before attempt number `attempt` (the first repetition is 1). `random` is any
     /// number; the delay is uniform between a tenth of the bound and the bound, so that a fleet

@@ -15,7 +15,10 @@ pub struct Budget {
 impl Budget {
     /// A budget of `limit` bytes, all free.
     pub fn new(limit: u64) -> Budget {
-        Budget { limit, used: AtomicU64::new(0) }
+        Budget {
+            limit,
+            used: AtomicU64::new(0),
+        }
     }
 
     /// True while less than the limit is used.

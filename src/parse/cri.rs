@@ -60,7 +60,13 @@ impl CriParser {
             _ => return None,
         };
         let (tag, content) = tag_and_content(&rest[7..])?;
-        Some(CriLine { stamp_text, stamp, stream, tag, content })
+        Some(CriLine {
+            stamp_text,
+            stamp,
+            stream,
+            tag,
+            content,
+        })
     }
 
     #[inline]
@@ -99,19 +105,48 @@ mod tests {
 
     fn parse(line: &str) -> Option<(Stream, Tag, &str)> {
         let parsed = CriParser::default().parse(line.as_bytes())?;
-        Some((parsed.stream, parsed.tag, std::str::from_utf8(parsed.content).unwrap()))
+        Some((
+            parsed.stream,
+            parsed.tag,
+            std::str::from_utf8(parsed.content).unwrap(),
+        ))
     }
 
     #[test]
     fn both_dialects_and_every_tag_form_are_read() {
         let cases = [
-            ("2026-03-04T09:15:27.123456789Z stdout F hello world", Stream::Stdout, Tag::Full, "hello world"),
-            ("2026-03-04T09:15:27.123456789+00:00 stderr P part", Stream::Stderr, Tag::Partial, "part"),
+            (
+                "2026-03-04T09:15:27.123456789Z stdout F hello world",
+                Stream::Stdout,
+                Tag::Full,
+                "hello world",
+            ),
+            (
+                "2026-03-04T09:15:27.123456789+00:00 stderr P part",
+                Stream::Stderr,
+                Tag::Partial,
+                "part",
+            ),
             ("2026-03-04T09:15:27Z stdout F ", Stream::Stdout, Tag::Full, ""),
             ("2026-03-04T09:15:27.1Z stdout F", Stream::Stdout, Tag::Full, ""),
-            ("2026-03-04T09:15:27.123456789+08:00 stdout P:x:y more  ", Stream::Stdout, Tag::Partial, "more  "),
-            ("2026-03-04T09:15:27.123456789Z stdout F:x", Stream::Stdout, Tag::Full, ""),
-            ("2026-03-04T09:15:27.123456789Z stdout F  two spaces", Stream::Stdout, Tag::Full, " two spaces"),
+            (
+                "2026-03-04T09:15:27.123456789+08:00 stdout P:x:y more  ",
+                Stream::Stdout,
+                Tag::Partial,
+                "more  ",
+            ),
+            (
+                "2026-03-04T09:15:27.123456789Z stdout F:x",
+                Stream::Stdout,
+                Tag::Full,
+                "",
+            ),
+            (
+                "2026-03-04T09:15:27.123456789Z stdout F  two spaces",
+                Stream::Stdout,
+                Tag::Full,
+                " two spaces",
+            ),
         ];
         for (line, stream, tag, content) in cases {
             assert_eq!(parse(line), Some((stream, tag, content)), "{line}");
@@ -121,9 +156,14 @@ mod tests {
     #[test]
     fn what_is_not_cri_is_refused() {
         for line in [
-            "", "hello", "2026-03-04T09:15:27.123456789Z", "2026-03-04T09:15:27.123456789Z stdout",
-            "2026-03-04T09:15:27.123456789Z stdin F x", "2026-03-04T09:15:27.123456789Z stdout X x",
-            "2026-03-04T09:15:27.123456789Z stdout FF x", "2026-03-04T09:99:27.123456789Z stdout F x",
+            "",
+            "hello",
+            "2026-03-04T09:15:27.123456789Z",
+            "2026-03-04T09:15:27.123456789Z stdout",
+            "2026-03-04T09:15:27.123456789Z stdin F x",
+            "2026-03-04T09:15:27.123456789Z stdout X x",
+            "2026-03-04T09:15:27.123456789Z stdout FF x",
+            "2026-03-04T09:99:27.123456789Z stdout F x",
             "{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2026-03-04T09:15:27Z\"}",
         ] {
             assert_eq!(parse(line), None, "{line}");
@@ -133,8 +173,14 @@ mod tests {
     #[test]
     fn a_day_change_is_seen() {
         let mut parser = CriParser::default();
-        let before = parser.parse(b"2026-12-31T23:59:59.999999999Z stdout F x").unwrap().stamp;
-        let after = parser.parse(b"2027-01-01T00:00:00.000000000Z stdout F x").unwrap().stamp;
+        let before = parser
+            .parse(b"2026-12-31T23:59:59.999999999Z stdout F x")
+            .unwrap()
+            .stamp;
+        let after = parser
+            .parse(b"2027-01-01T00:00:00.000000000Z stdout F x")
+            .unwrap()
+            .stamp;
         assert_eq!(after.secs - before.secs, 1);
     }
 

@@ -46,7 +46,11 @@ pub fn parse(line: &[u8]) -> Option<DockerLine<'_>> {
         _ => return None,
     };
     let stamp = stamp::parse(entry.time.as_bytes())?;
-    let tag = if entry.log.ends_with('\n') { Tag::Full } else { Tag::Partial };
+    let tag = if entry.log.ends_with('\n') {
+        Tag::Full
+    } else {
+        Tag::Partial
+    };
     let content = match entry.log {
         Cow::Borrowed(text) => Cow::Borrowed(text.strip_suffix('\n').unwrap_or(text)),
         Cow::Owned(mut text) => {
@@ -54,7 +58,12 @@ pub fn parse(line: &[u8]) -> Option<DockerLine<'_>> {
             Cow::Owned(text)
         }
     };
-    Some(DockerLine { stamp, stream, tag, content })
+    Some(DockerLine {
+        stamp,
+        stream,
+        tag,
+        content,
+    })
 }
 
 #[cfg(test)]
@@ -63,8 +72,12 @@ mod tests {
 
     #[test]
     fn whole_lines_and_parts_are_told_apart() {
-        let whole = parse(br#"{"log":"a \"b\"\n","stream":"stderr","time":"2026-03-04T09:15:27.5Z"}"#).unwrap();
-        assert_eq!((whole.tag, whole.content.as_ref(), whole.stream), (Tag::Full, "a \"b\"", Stream::Stderr));
+        let whole =
+            parse(br#"{"log":"a \"b\"\n","stream":"stderr","time":"2026-03-04T09:15:27.5Z"}"#).unwrap();
+        assert_eq!(
+            (whole.tag, whole.content.as_ref(), whole.stream),
+            (Tag::Full, "a \"b\"", Stream::Stderr)
+        );
         let part = parse(br#"{"log":"abc","stream":"stdout","time":"2026-03-04T09:15:27.5Z"}"#).unwrap();
         assert_eq!((part.tag, part.content.as_ref()), (Tag::Partial, "abc"));
     }
@@ -72,7 +85,10 @@ mod tests {
     #[test]
     fn an_application_object_is_not_a_docker_line() {
         assert_eq!(parse(br#"{"log":"x","level":"info"}"#), None);
-        assert_eq!(parse(br#"{"log":"x\n","stream":"stdout","time":"yesterday"}"#), None);
+        assert_eq!(
+            parse(br#"{"log":"x\n","stream":"stdout","time":"yesterday"}"#),
+            None
+        );
         assert_eq!(parse(b"{"), None);
     }
 }

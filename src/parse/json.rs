@@ -59,7 +59,11 @@ impl<'de> Visitor<'de> for Members {
 /// Raw values may hold newlines between tokens, which would end the `_bulk` line. Inside strings
 /// JSON has no raw newline, so each one is white space.
 fn without_newlines(value: &str) -> Cow<'_, str> {
-    if value.contains(['\n', '\r']) { Cow::Owned(value.replace(['\n', '\r'], " ")) } else { Cow::Borrowed(value) }
+    if value.contains(['\n', '\r']) {
+        Cow::Owned(value.replace(['\n', '\r'], " "))
+    } else {
+        Cow::Borrowed(value)
+    }
 }
 
 /// A key, borrowed when it has no escapes.
@@ -72,7 +76,12 @@ mod tests {
 
     fn text(message: &str) -> Option<Vec<(String, String)>> {
         let members = members(message.as_bytes())?;
-        Some(members.into_iter().map(|(key, value)| (key.into_owned(), value.into_owned())).collect())
+        Some(
+            members
+                .into_iter()
+                .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                .collect(),
+        )
     }
 
     fn pair(key: &str, value: &str) -> (String, String) {
@@ -82,17 +91,38 @@ mod tests {
     #[test]
     fn values_are_passed_on_as_written() {
         let found = text(r#" {"a": 1.50, "b\u0021":{"x":[1, 2]}, "c":"é\n"} "#).unwrap();
-        assert_eq!(found, [pair("a", "1.50"), pair("b!", r#"{"x":[1, 2]}"#), pair("c", r#""é\n""#)]);
+        assert_eq!(
+            found,
+            [
+                pair("a", "1.50"),
+                pair("b!", r#"{"x":[1, 2]}"#),
+                pair("c", r#""é\n""#)
+            ]
+        );
     }
 
     #[test]
     fn the_last_of_two_equal_keys_counts() {
-        assert_eq!(text(r#"{"a":1,"b":2,"a":3}"#).unwrap(), [pair("a", "3"), pair("b", "2")]);
+        assert_eq!(
+            text(r#"{"a":1,"b":2,"a":3}"#).unwrap(),
+            [pair("a", "3"), pair("b", "2")]
+        );
     }
 
     #[test]
     fn what_cannot_be_fields_stays_text() {
-        for message in ["", "[1]", "{", "{}x", r#"{"":1}"#, r#"{".":1}"#, r#"{"a.":1}"#, r#"{"a..b":1}"#, "{\"a\":1", "{\"a\":}"] {
+        for message in [
+            "",
+            "[1]",
+            "{",
+            "{}x",
+            r#"{"":1}"#,
+            r#"{".":1}"#,
+            r#"{"a.":1}"#,
+            r#"{"a..b":1}"#,
+            "{\"a\":1",
+            "{\"a\":}",
+        ] {
             assert_eq!(text(message), None, "{message}");
         }
         let many: Vec<String> = (0..300).map(|at| format!("\"k{at}\":1")).collect();

@@ -78,7 +78,13 @@ impl Partials {
     /// text.
     ///
     /// Returns a group that had to be closed first, because the part lies in a third file.
-    pub fn push(&mut self, stream: Stream, part: Part<'_>, max_message: usize, now: Instant) -> Option<Group> {
+    pub fn push(
+        &mut self,
+        stream: Stream,
+        part: Part<'_>,
+        max_message: usize,
+        now: Instant,
+    ) -> Option<Group> {
         let slot = &mut self.groups[slot(stream)];
         let closed = match slot {
             Some(group) if !group.reaches(part.span.file) => slot.take(),
@@ -112,12 +118,16 @@ impl Partials {
 
     /// Source bytes that the open groups hold.
     pub fn held_bytes(&self) -> u64 {
-        self.open().map(|(_, group)| group.source_bytes + group.skipped).sum()
+        self.open()
+            .map(|(_, group)| group.source_bytes + group.skipped)
+            .sum()
     }
 
     /// The lowest offset of `file` that an open group needs, with the stamp before it.
     pub fn lowest(&self, file: FileId) -> Option<(u64, Option<Stamp>)> {
-        self.open().filter_map(|(_, group)| group.start_in(file)).min_by_key(|(offset, _)| *offset)
+        self.open()
+            .filter_map(|(_, group)| group.start_in(file))
+            .min_by_key(|(offset, _)| *offset)
     }
 }
 
@@ -126,7 +136,10 @@ impl Group {
         let mut group = Group {
             stamp: part.stamp,
             message: Vec::new(),
-            span: Span { end: part.span.start, ..part.span },
+            span: Span {
+                end: part.span.start,
+                ..part.span
+            },
             second: None,
             stamps_before: [part.stamp_before, None],
             source_bytes: 0,
@@ -139,7 +152,9 @@ impl Group {
     }
 
     fn extend(&mut self, part: Part<'_>, max_message: usize, now: Instant) {
-        let room = max_message.saturating_sub(self.message.len()).min(part.content.len());
+        let room = max_message
+            .saturating_sub(self.message.len())
+            .min(part.content.len());
         self.message.extend_from_slice(&part.content[..room]);
         let over = (part.content.len() - room) as u64 + part.skipped;
         if over > 0 {
@@ -181,8 +196,21 @@ mod tests {
     const C: FileId = FileId(3);
 
     fn part(content: &'static [u8], file: FileId, start: u64) -> Part<'static> {
-        let span = Span { file, start, end: start + 50 };
-        Part { stamp: Stamp { secs: start as i64, nanos: 0 }, stamp_before: None, content, span, skipped: 0 }
+        let span = Span {
+            file,
+            start,
+            end: start + 50,
+        };
+        Part {
+            stamp: Stamp {
+                secs: start as i64,
+                nanos: 0,
+            },
+            stamp_before: None,
+            content,
+            span,
+            skipped: 0,
+        }
     }
 
     #[test]
@@ -194,7 +222,10 @@ mod tests {
         partials.push(Stream::Stdout, part(b"end", A, 100), 100, now);
         let group = partials.take(Stream::Stdout).unwrap();
         assert_eq!(group.message, b"out-end");
-        assert_eq!((group.span.start, group.span.end, group.source_bytes), (0, 150, 100));
+        assert_eq!(
+            (group.span.start, group.span.end, group.source_bytes),
+            (0, 150, 100)
+        );
         assert_eq!(partials.take(Stream::Stderr).unwrap().message, b"err-");
     }
 
@@ -203,12 +234,23 @@ mod tests {
         let now = Instant::now();
         let mut partials = Partials::default();
         partials.push(Stream::Stdout, part(b"1", A, 900), 100, now);
-        assert!(partials.push(Stream::Stdout, part(b"2", B, 0), 100, now).is_none());
+        assert!(
+            partials
+                .push(Stream::Stdout, part(b"2", B, 0), 100, now)
+                .is_none()
+        );
         assert_eq!(partials.lowest(A), Some((900, None)));
         assert_eq!(partials.lowest(B), Some((0, None)));
         let closed = partials.push(Stream::Stdout, part(b"3", C, 0), 100, now).unwrap();
         assert_eq!(closed.message, b"12");
-        assert_eq!(closed.second, Some(Span { file: B, start: 0, end: 50 }));
+        assert_eq!(
+            closed.second,
+            Some(Span {
+                file: B,
+                start: 0,
+                end: 50
+            })
+        );
         assert_eq!(partials.lowest(A), None);
         assert_eq!(partials.take(Stream::Stdout).unwrap().message, b"3");
     }
@@ -233,7 +275,17 @@ mod tests {
         partials.push(Stream::Stdout, part(b"1", A, 0), 100, start);
         assert_eq!(partials.idle(idle, start + Duration::from_secs(29)).count(), 0);
         let due: Vec<_> = partials.idle(idle, start + idle).collect();
-        assert_eq!(due, [(Stream::Stdout, Span { file: A, start: 0, end: 50 })]);
+        assert_eq!(
+            due,
+            [(
+                Stream::Stdout,
+                Span {
+                    file: A,
+                    start: 0,
+                    end: 50
+                }
+            )]
+        );
         assert!(partials.is_open(Stream::Stdout));
     }
 }

@@ -31,7 +31,11 @@ pub fn parse_time(day_secs: i64, text: &[u8]) -> Option<Stamp> {
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let (nanos, zone_at) = if text[19] == b'.' { fraction(text)? } else { (0, 19) };
+    let (nanos, zone_at) = if text[19] == b'.' {
+        fraction(text)?
+    } else {
+        (0, 19)
+    };
     let offset = zone_secs(&text[zone_at..])?;
     let secs = day_secs + i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second) - offset;
     Some(Stamp { secs, nanos })
@@ -80,9 +84,21 @@ pub fn push_text(out: &mut Vec<u8>, stamp: Stamp) {
 /// The stamp moved into 1970–2262, and whether it had to be moved.
 pub fn clamp(stamp: Stamp) -> (Stamp, bool) {
     if stamp.secs < MIN_SECS {
-        (Stamp { secs: MIN_SECS, nanos: 0 }, true)
+        (
+            Stamp {
+                secs: MIN_SECS,
+                nanos: 0,
+            },
+            true,
+        )
     } else if stamp.secs >= MAX_SECS {
-        (Stamp { secs: MAX_SECS, nanos: 0 }, true)
+        (
+            Stamp {
+                secs: MAX_SECS,
+                nanos: 0,
+            },
+            true,
+        )
     } else {
         (stamp, false)
     }
@@ -98,7 +114,11 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -148,7 +168,11 @@ fn two(text: &[u8], at: usize) -> Option<u32> {
 fn fraction(text: &[u8]) -> Option<(u32, usize)> {
     let mut nanos = 0u32;
     let mut at = 20;
-    while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+    while let Some(digit) = text
+        .get(at)
+        .map(|byte| byte.wrapping_sub(b'0'))
+        .filter(|digit| *digit <= 9)
+    {
         if at >= TEXT_LEN {
             return None;
         }
@@ -190,7 +214,10 @@ mod tests {
 
     #[test]
     fn every_dialect_of_one_moment_is_the_same_stamp() {
-        let expected = Stamp { secs: 1_772_615_727, nanos: 120_000_000 };
+        let expected = Stamp {
+            secs: 1_772_615_727,
+            nanos: 120_000_000,
+        };
         for text in [
             "2026-03-04T09:15:27.12Z",
             "2026-03-04T09:15:27.120000000Z",
@@ -206,9 +233,17 @@ mod tests {
     #[test]
     fn what_is_no_stamp_is_refused() {
         for text in [
-            "", "2026-03-04", "2026-03-04T09:15:27", "2026-13-04T09:15:27Z", "2026-02-29T09:15:27Z",
-            "2026-03-04T24:15:27Z", "2026-03-04T09:15:27.1234567890Z", "2026-03-04 09:15:27Z",
-            "2026-03-04T09:15:27+0800", "2026-03-04T09:15:27.5", "2026-03-04T09:1x:27Z",
+            "",
+            "2026-03-04",
+            "2026-03-04T09:15:27",
+            "2026-13-04T09:15:27Z",
+            "2026-02-29T09:15:27Z",
+            "2026-03-04T24:15:27Z",
+            "2026-03-04T09:15:27.1234567890Z",
+            "2026-03-04 09:15:27Z",
+            "2026-03-04T09:15:27+0800",
+            "2026-03-04T09:15:27.5",
+            "2026-03-04T09:1x:27Z",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }

@@ -7,24 +7,44 @@ use std::time::Duration;
 
 fn reader(max_line: usize) -> Reader {
     let encode = EncodeConfig {
-        layout: Layout { message_key: MessageKey::Message, include_tag: true, label_dots: LabelDots::Replace },
+        layout: Layout {
+            message_key: MessageKey::Message,
+            include_tag: true,
+            label_dots: LabelDots::Replace,
+        },
         index: IndexPattern::parse("logstash-%Y.%m.%d").unwrap(),
         document_id: DocumentId::Deterministic,
         json: JsonMode::Off,
     };
-    let limits = Limits { max_bytes: 1 << 20, max_documents: 1000, max_age: Duration::from_secs(1) };
+    let limits = Limits {
+        max_bytes: 1 << 20,
+        max_documents: 1000,
+        max_age: Duration::from_secs(1),
+    };
     Reader::new(encode, limits, compressor(1), max_line)
 }
 
 fn instance() -> InstanceState {
     InstanceState {
         partials: Partials::default(),
-        fragment: Fragment { tail: Vec::new(), metadata_missing: false },
+        fragment: Fragment {
+            tail: Vec::new(),
+            metadata_missing: false,
+        },
     }
 }
 
 fn file(id: u128) -> FileState {
-    FileState::new(FileId(id), 0, None, Stamp { secs: 1_000, nanos: 0 }, Vec::new())
+    FileState::new(
+        FileId(id),
+        0,
+        None,
+        Stamp {
+            secs: 1_000,
+            nanos: 0,
+        },
+        Vec::new(),
+    )
 }
 
 fn line(second: u32, stream: &str, tag: &str, text: &str) -> String {
@@ -47,7 +67,10 @@ fn documents(reader: &mut Reader) -> Vec<(serde_json::Value, serde_json::Value)>
 }
 
 fn messages(reader: &mut Reader) -> Vec<String> {
-    documents(reader).iter().map(|(_, document)| document["message"].as_str().unwrap().to_owned()).collect()
+    documents(reader)
+        .iter()
+        .map(|(_, document)| document["message"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -70,7 +93,10 @@ fn any_chunking_gives_the_same_documents_with_the_same_ids() {
         documents(&mut reader)
     };
     let whole = read(text.len());
-    let texts: Vec<_> = whole.iter().map(|(_, document)| document["message"].as_str().unwrap()).collect();
+    let texts: Vec<_> = whole
+        .iter()
+        .map(|(_, document)| document["message"].as_str().unwrap())
+        .collect();
     assert_eq!(texts, ["one", "between", "two-end", "not cri"]);
     for size in 1..text.len() {
         assert_eq!(read(size), whole, "chunks of {size}");
@@ -90,9 +116,16 @@ fn a_message_across_a_rotation_is_one_document_and_holds_both_files() {
     reader.on_chunk(&mut new, &mut instance, end.as_bytes(), now);
     reader.close_batch();
     let handout = &reader.take_ready()[0];
-    let ranges: Vec<_> = handout.ranges.iter().map(|range| (range.file.0, range.start)).collect();
+    let ranges: Vec<_> = handout
+        .ranges
+        .iter()
+        .map(|range| (range.file.0, range.start))
+        .collect();
     assert_eq!(ranges, [(1, 0), (2, 0)]);
-    assert_eq!(handout.batch.body.source_bytes(), (first.len() + part.len() + end.len()) as u64);
+    assert_eq!(
+        handout.batch.body.source_bytes(),
+        (first.len() + part.len() + end.len()) as u64
+    );
 }
 
 #[test]
@@ -106,11 +139,17 @@ fn a_recorded_cut_closes_the_group_at_the_same_byte() {
     live.close_group(&mut inst, Stream::Stdout, now);
     live.on_chunk(&mut state, &mut inst, &text.as_bytes()[end as usize..], now);
     let first_run = documents(&mut live);
-    assert_eq!(first_run[0].1["longshore"]["flags"], serde_json::json!(["partial"]));
+    assert_eq!(
+        first_run[0].1["longshore"]["flags"],
+        serde_json::json!(["partial"])
+    );
     assert_eq!(first_run[0].1["logtag"], "P");
     let mut again = reader(1000);
     let mut state = file(1);
-    state.add_cut(Cut { stream: Stream::Stdout, end });
+    state.add_cut(Cut {
+        stream: Stream::Stdout,
+        end,
+    });
     again.on_chunk(&mut state, &mut instance(), text.as_bytes(), now);
     assert_eq!(documents(&mut again), first_run);
 }
@@ -119,10 +158,19 @@ fn a_recorded_cut_closes_the_group_at_the_same_byte() {
 fn a_line_without_a_stamp_takes_the_last_one_or_the_first_seen_time() {
     let now = Instant::now();
     let (mut reader, mut file, mut instance) = (reader(1000), file(1), instance());
-    let text = ["plain\n".to_owned(), line(5, "stdout", "F", "x"), "\n".to_owned(), "a\0b\n".to_owned()].concat();
+    let text = [
+        "plain\n".to_owned(),
+        line(5, "stdout", "F", "x"),
+        "\n".to_owned(),
+        "a\0b\n".to_owned(),
+    ]
+    .concat();
     reader.on_chunk(&mut file, &mut instance, text.as_bytes(), now);
     let found = documents(&mut reader);
-    let times: Vec<_> = found.iter().map(|(_, document)| document["@timestamp"].as_str().unwrap()).collect();
+    let times: Vec<_> = found
+        .iter()
+        .map(|(_, document)| document["@timestamp"].as_str().unwrap())
+        .collect();
     assert_eq!(times[0], "1970-01-01T00:16:40.000000000+00:00");
     assert_eq!(times[2], "2026-03-04T09:15:05.000000000+00:00");
     assert_eq!(found[2].1["message"], "");
@@ -135,9 +183,12 @@ fn docker_lines_are_recognised_and_their_parts_joined() {
     let now = Instant::now();
     let (mut reader, mut file, mut instance) = (reader(1000), file(1), instance());
     let text = concat!(
-        r#"{"log":"one\n","stream":"stdout","time":"2026-03-04T09:15:01Z"}"#, "\n",
-        r#"{"log":"tw","stream":"stdout","time":"2026-03-04T09:15:02Z"}"#, "\n",
-        r#"{"log":"o\n","stream":"stdout","time":"2026-03-04T09:15:03Z"}"#, "\n",
+        r#"{"log":"one\n","stream":"stdout","time":"2026-03-04T09:15:01Z"}"#,
+        "\n",
+        r#"{"log":"tw","stream":"stdout","time":"2026-03-04T09:15:02Z"}"#,
+        "\n",
+        r#"{"log":"o\n","stream":"stdout","time":"2026-03-04T09:15:03Z"}"#,
+        "\n",
     );
     reader.on_chunk(&mut file, &mut instance, text.as_bytes(), now);
     assert_eq!(messages(&mut reader), ["one", "two"]);
@@ -156,14 +207,22 @@ fn an_over_long_line_is_cut_flagged_and_counted_and_the_next_is_whole() {
     assert_eq!(found[0].1["message"], "x".repeat(10));
     assert_eq!(found[0].1["longshore"]["skipped_bytes"], 4990);
     assert_eq!(found[1].1["message"], "next");
-    assert_eq!((reader.unusual().truncated, reader.unusual().truncated_bytes), (1, 4990));
+    assert_eq!(
+        (reader.unusual().truncated, reader.unusual().truncated_bytes),
+        (1, 4990)
+    );
 }
 
 #[test]
 fn the_torn_last_line_of_a_finished_file_is_shipped() {
     let now = Instant::now();
     let (mut reader, mut file, mut instance) = (reader(1000), file(1), instance());
-    reader.on_chunk(&mut file, &mut instance, b"2026-03-04T09:15:01Z stdout F torn", now);
+    reader.on_chunk(
+        &mut file,
+        &mut instance,
+        b"2026-03-04T09:15:01Z stdout F torn",
+        now,
+    );
     assert_eq!(file.held_bytes(), 34);
     reader.on_file_end(&mut file, &mut instance, now);
     assert_eq!(messages(&mut reader), ["torn"]);

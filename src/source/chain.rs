@@ -37,9 +37,16 @@ impl<S> Chain<S> {
 
     /// The instance's files as they are listed now. `next_key` names new ones; their keys are
     /// returned.
-    pub fn on_listing(&mut self, mut listed: Vec<Listed>, next_key: &mut TailKey, now: Instant) -> Vec<TailKey> {
+    pub fn on_listing(
+        &mut self,
+        mut listed: Vec<Listed>,
+        next_key: &mut TailKey,
+        now: Instant,
+    ) -> Vec<TailKey> {
         listed.sort_by(|a, b| order(&a.log.kind).cmp(&order(&b.log.kind)));
-        listed.dedup_by(|next, plain| stamp_of(&next.log.kind).is_some() && stamp_of(&next.log.kind) == stamp_of(&plain.log.kind));
+        listed.dedup_by(|next, plain| {
+            stamp_of(&next.log.kind).is_some() && stamp_of(&next.log.kind) == stamp_of(&plain.log.kind)
+        });
         let mut seen = vec![false; self.tails.len()];
         let mut fresh = Vec::new();
         for file in listed {
@@ -58,14 +65,25 @@ impl<S> Chain<S> {
                 tail.nameless_since = Some(now);
             }
         }
-        fresh.into_iter().map(|file| self.insert(file, next_key, now)).collect()
+        fresh
+            .into_iter()
+            .map(|file| self.insert(file, next_key, now))
+            .collect()
     }
 
     /// Puts files that were not begun into the order of their first stamps: name stamps are local
     /// time and may jump. Nothing moves unless all of them have one.
     pub fn settle_order(&mut self) {
-        let from = self.tails.iter().take_while(|tail| tail.finished || !tail.is_unbegun()).count();
-        let to = from + self.tails[from..].iter().take_while(|tail| !tail.is_live()).count();
+        let from = self
+            .tails
+            .iter()
+            .take_while(|tail| tail.finished || !tail.is_unbegun())
+            .count();
+        let to = from
+            + self.tails[from..]
+                .iter()
+                .take_while(|tail| !tail.is_live())
+                .count();
         let rotated = &mut self.tails[from..to];
         if rotated.iter().all(|tail| tail.first_stamp.is_some()) {
             rotated.sort_by_key(|tail| tail.first_stamp);
@@ -84,7 +102,8 @@ impl<S> Chain<S> {
         newer_instance
             || matches!(tail.kind, LogKind::Compressed { .. })
             || self.tails[at + 1..].iter().any(Tail::has_content)
-            || (tail.nameless_since.is_some() && now.saturating_duration_since(tail.last_growth) >= NAMELESS_QUIET)
+            || (tail.nameless_since.is_some()
+                && now.saturating_duration_since(tail.last_growth) >= NAMELESS_QUIET)
     }
 
     /// Replaces the file at `at`, whose bytes are not the ones that were read, by a new beginning of
@@ -93,7 +112,10 @@ impl<S> Chain<S> {
         let old = &mut self.tails[at];
         let listed = Listed {
             name: old.name.take().unwrap_or_default(),
-            log: super::pod_path::LogName { restart: 0, kind: old.kind.clone() },
+            log: super::pod_path::LogName {
+                restart: 0,
+                kind: old.kind.clone(),
+            },
             inode: old.inode,
             size: old.size,
         };
@@ -145,8 +167,15 @@ impl<S> Chain<S> {
             (Some(_), None) => other.is_live() || other.is_unbegun(),
             (Some(ours), Some(theirs)) => theirs > ours,
         };
-        let from = self.tails.iter().take_while(|tail| tail.finished || !tail.is_unbegun() && !tail.is_live()).count();
-        let at = self.tails[from..].iter().position(later).map_or(self.tails.len(), |at| from + at);
+        let from = self
+            .tails
+            .iter()
+            .take_while(|tail| tail.finished || !tail.is_unbegun() && !tail.is_live())
+            .count();
+        let at = self.tails[from..]
+            .iter()
+            .position(later)
+            .map_or(self.tails.len(), |at| from + at);
         self.tails.insert(at, tail);
         key
     }
@@ -197,7 +226,12 @@ mod tests {
 
     fn listed(name: &str, ino: u64, size: u64) -> Listed {
         let log = log_file(name).unwrap();
-        Listed { name: name.into(), log, inode: Inode { dev: 1, ino }, size }
+        Listed {
+            name: name.into(),
+            log,
+            inode: Inode { dev: 1, ino },
+            size,
+        }
     }
 
     struct Bench {
@@ -208,16 +242,27 @@ mod tests {
 
     impl Bench {
         fn new() -> Bench {
-            Bench { chain: Chain::default(), key: 0, now: Instant::now() }
+            Bench {
+                chain: Chain::default(),
+                key: 0,
+                now: Instant::now(),
+            }
         }
 
         fn list(&mut self, files: &[(&str, u64, u64)]) -> usize {
-            let files = files.iter().map(|(name, ino, size)| listed(name, *ino, *size)).collect();
+            let files = files
+                .iter()
+                .map(|(name, ino, size)| listed(name, *ino, *size))
+                .collect();
             self.chain.on_listing(files, &mut self.key, self.now).len()
         }
 
         fn names(&self) -> Vec<&str> {
-            self.chain.tails().iter().map(|tail| tail.name.as_deref().unwrap_or("-")).collect()
+            self.chain
+                .tails()
+                .iter()
+                .map(|tail| tail.name.as_deref().unwrap_or("-"))
+                .collect()
         }
 
         fn complete(&self, at: usize) -> bool {
@@ -228,7 +273,13 @@ mod tests {
     #[test]
     fn the_first_listing_is_read_oldest_first_and_a_plain_file_hides_its_gz() {
         let mut bench = Bench::new();
-        bench.list(&[("0.log", 9, 5), ("0.log.2.gz", 7, 9), ("0.log.3", 8, 9), ("0.log.1.gz", 6, 9), ("0.log.3.gz", 5, 9)]);
+        bench.list(&[
+            ("0.log", 9, 5),
+            ("0.log.2.gz", 7, 9),
+            ("0.log.3", 8, 9),
+            ("0.log.1.gz", 6, 9),
+            ("0.log.3.gz", 5, 9),
+        ]);
         assert_eq!(bench.names(), ["0.log.1.gz", "0.log.2.gz", "0.log.3", "0.log"]);
     }
 
@@ -261,7 +312,10 @@ mod tests {
         assert_eq!(bench.list(&[("0.log.1.gz", 3, 4), ("0.log", 2, 0)]), 0);
         assert_eq!(bench.names(), ["0.log.1.gz", "0.log"]);
         assert!(bench.complete(0));
-        assert!(!bench.chain.tails()[0].compressed, "its bytes still come from the plain descriptor");
+        assert!(
+            !bench.chain.tails()[0].compressed,
+            "its bytes still come from the plain descriptor"
+        );
     }
 
     #[test]
@@ -306,6 +360,9 @@ mod tests {
         bench.chain.restart(0, &mut bench.key, bench.now);
         assert_eq!(bench.names(), ["-", "0.log"]);
         assert_eq!(bench.list(&[("0.log", 1, 9)]), 0);
-        assert_eq!((bench.names(), bench.chain.active()), (vec!["-", "0.log"], Some(1)));
+        assert_eq!(
+            (bench.names(), bench.chain.active()),
+            (vec!["-", "0.log"], Some(1))
+        );
     }
 }

@@ -51,7 +51,9 @@ pub struct GzipFile {
 
 impl std::fmt::Debug for GzipFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GzipFile").field("inflated", &self.inflated).finish_non_exhaustive()
+        f.debug_struct("GzipFile")
+            .field("inflated", &self.inflated)
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,14 +88,25 @@ impl LogFolders {
         let folder = self.root.join(relative);
         let mut listed = Vec::new();
         for entry in fs::read_dir(&folder)? {
-            let Ok(name) = entry?.file_name().into_string() else { continue };
-            let Some(log) = pod_path::log_file(&name) else { continue };
+            let Ok(name) = entry?.file_name().into_string() else {
+                continue;
+            };
+            let Some(log) = pod_path::log_file(&name) else {
+                continue;
+            };
             let path = folder.join(&name);
             let is_live = log.kind == LogKind::Live;
-            if let Some(metadata) = self.resolve(&path, is_live).and_then(|path| fs::symlink_metadata(path).ok())
+            if let Some(metadata) = self
+                .resolve(&path, is_live)
+                .and_then(|path| fs::symlink_metadata(path).ok())
                 && metadata.is_file()
             {
-                listed.push(Listed { name, log, inode: inode(&metadata), size: metadata.len() });
+                listed.push(Listed {
+                    name,
+                    log,
+                    inode: inode(&metadata),
+                    size: metadata.len(),
+                });
             }
         }
         Ok(listed)
@@ -103,7 +116,10 @@ impl LogFolders {
     pub fn stamp(&self, relative: &str) -> io::Result<DirStamp> {
         let metadata = fs::metadata(self.root.join(relative))?;
         let changed = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-        Ok(DirStamp { inode: inode(&metadata), changed })
+        Ok(DirStamp {
+            inode: inode(&metadata),
+            changed,
+        })
     }
 
     /// Opens a plain log file.
@@ -116,7 +132,10 @@ impl LogFolders {
     /// Opens a compressed log file.
     pub fn open_gzip(&self, relative: &str) -> io::Result<GzipFile> {
         let file = self.open_regular(relative)?;
-        Ok(GzipFile { decoder: MultiGzDecoder::new(BufReader::with_capacity(GZIP_BUFFER, file)), inflated: 0 })
+        Ok(GzipFile {
+            decoder: MultiGzDecoder::new(BufReader::with_capacity(GZIP_BUFFER, file)),
+            inflated: 0,
+        })
     }
 
     /// Size of the uncompressed text, modulo 2³², from the footer (RFC 1952, ISIZE of the last member).
@@ -141,9 +160,14 @@ impl LogFolders {
     pub fn container_id(&self, pod: &str, namespace: &str, container: &str, log: &str) -> Option<String> {
         let prefix = format!("{pod}_{namespace}_{container}-");
         for entry in fs::read_dir(&self.containers_dir).ok()? {
-            let Ok(name) = entry.ok()?.file_name().into_string() else { continue };
-            let id = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".log"));
-            let Some(id) = id.filter(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())) else {
+            let Ok(name) = entry.ok()?.file_name().into_string() else {
+                continue;
+            };
+            let id = name
+                .strip_prefix(&prefix)
+                .and_then(|rest| rest.strip_suffix(".log"));
+            let Some(id) = id.filter(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            else {
                 continue;
             };
             let target = fs::read_link(self.containers_dir.join(&name)).ok()?;
@@ -158,7 +182,10 @@ impl LogFolders {
         let path = self.root.join(relative);
         let path = self.resolve(&path, true).ok_or(io::ErrorKind::NotFound)?;
         let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits() as i32)
+            .open(path)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -218,7 +245,10 @@ impl GzipFile {
 }
 
 fn inode(metadata: &Metadata) -> Inode {
-    Inode { dev: metadata.dev(), ino: metadata.ino() }
+    Inode {
+        dev: metadata.dev(),
+        ino: metadata.ino(),
+    }
 }
 
 #[cfg(test)]
@@ -229,7 +259,11 @@ mod tests {
 
     fn folders(root: &Path) -> LogFolders {
         let docker_roots = vec![root.join("docker")];
-        LogFolders { root: root.join("pods"), containers_dir: root.join("containers"), docker_roots }
+        LogFolders {
+            root: root.join("pods"),
+            containers_dir: root.join("containers"),
+            docker_roots,
+        }
     }
 
     #[test]
@@ -242,9 +276,18 @@ mod tests {
         fs::write(home.path().join("secret"), "secret").unwrap();
         symlink(home.path().join("docker/id/x-json.log"), dir.join("0.log")).unwrap();
         symlink(home.path().join("secret"), dir.join("1.log")).unwrap();
-        symlink(home.path().join("docker/id/x-json.log"), dir.join("2.log.20260101-000000")).unwrap();
+        symlink(
+            home.path().join("docker/id/x-json.log"),
+            dir.join("2.log.20260101-000000"),
+        )
+        .unwrap();
         let folders = folders(home.path());
-        let names: Vec<_> = folders.files("a_b_c/app").unwrap().into_iter().map(|listed| listed.name).collect();
+        let names: Vec<_> = folders
+            .files("a_b_c/app")
+            .unwrap()
+            .into_iter()
+            .map(|listed| listed.name)
+            .collect();
         assert_eq!(names, ["0.log"]);
         assert!(folders.open("a_b_c/app/0.log").is_ok());
         assert!(folders.open("a_b_c/app/1.log").is_err());
@@ -284,9 +327,14 @@ mod tests {
         let mut buffer = vec![0; text.len() + 1];
         let mut file = folders.open_gzip("a_b_c/app/0.log.1.gz").unwrap();
         assert_eq!(file.read(&mut buffer), Inflated::End(text.len()));
-        assert_eq!(folders.gzip_size("a_b_c/app/0.log.1.gz").unwrap() as usize, text.len());
+        assert_eq!(
+            folders.gzip_size("a_b_c/app/0.log.1.gz").unwrap() as usize,
+            text.len()
+        );
         let mut file = folders.open_gzip("a_b_c/app/0.log.2.gz").unwrap();
-        let Inflated::Damaged(some) = file.read(&mut buffer) else { panic!() };
+        let Inflated::Damaged(some) = file.read(&mut buffer) else {
+            panic!()
+        };
         assert!(some > 1000 && buffer[..some] == text[..some]);
     }
 

@@ -20,7 +20,11 @@ pub struct LineCutter {
 impl LineCutter {
     /// A cutter whose first chunk starts at `offset`, the beginning of a line.
     pub fn new(offset: u64) -> LineCutter {
-        LineCutter { tail: Vec::new(), skipped: 0, start: offset }
+        LineCutter {
+            tail: Vec::new(),
+            skipped: 0,
+            start: offset,
+        }
     }
 
     /// Offset of the first byte that is not yet part of a whole line.
@@ -70,7 +74,11 @@ impl LineCutter {
 
     /// Ends the unfinished line without a newline: the file will not grow any more.
     pub fn finish(&mut self) -> Option<OwnedLine> {
-        if self.held_bytes() == 0 { None } else { self.take(0) }
+        if self.held_bytes() == 0 {
+            None
+        } else {
+            self.take(0)
+        }
     }
 
     fn keep(&mut self, bytes: &[u8], max_line: usize) {
@@ -84,7 +92,12 @@ impl LineCutter {
         let skipped = std::mem::take(&mut self.skipped);
         let start = self.start;
         self.start += text.len() as u64 + skipped + newline;
-        Some(OwnedLine { text, start, end: self.start, skipped })
+        Some(OwnedLine {
+            text,
+            start,
+            end: self.start,
+            skipped,
+        })
     }
 }
 
@@ -100,7 +113,12 @@ pub struct OwnedLine {
 impl OwnedLine {
     /// The line, borrowed.
     pub fn line(&self) -> Line<'_> {
-        Line { text: &self.text, start: self.start, end: self.end, skipped: self.skipped }
+        Line {
+            text: &self.text,
+            start: self.start,
+            end: self.end,
+            skipped: self.skipped,
+        }
     }
 }
 

@@ -20,7 +20,11 @@ pub fn pod_dir(name: &str) -> Option<PodName> {
     let (namespace, rest) = name.split_once('_')?;
     let (pod, uid) = rest.rsplit_once('_')?;
     let valid = !namespace.is_empty() && !pod.is_empty() && !uid.is_empty();
-    valid.then(|| PodName { namespace: namespace.into(), pod: pod.into(), uid: uid.into() })
+    valid.then(|| PodName {
+        namespace: namespace.into(),
+        pod: pod.into(),
+        uid: uid.into(),
+    })
 }
 
 /// What a file name in a container directory says.
@@ -76,7 +80,10 @@ mod tests {
     #[test]
     fn pod_directories_split_at_the_first_and_last_underscore() {
         let pod = pod_dir("kube-system_etcd-node.a_0123456789abcdef0123456789abcdef").unwrap();
-        assert_eq!((pod.namespace.as_str(), pod.pod.as_str()), ("kube-system", "etcd-node.a"));
+        assert_eq!(
+            (pod.namespace.as_str(), pod.pod.as_str()),
+            ("kube-system", "etcd-node.a")
+        );
         for name in ["", "a", "a_b", "_b_c", "a__c", "a_b_"] {
             assert_eq!(pod_dir(name), None, "{name}");
         }
@@ -87,9 +94,25 @@ mod tests {
         let kind = |name| log_file(name).map(|log| (log.restart, log.kind));
         let stamp = || "20261121-091527".to_string();
         assert_eq!(kind("0.log"), Some((0, LogKind::Live)));
-        assert_eq!(kind("12.log.20261121-091527"), Some((12, LogKind::Rotated { stamp: stamp() })));
-        assert_eq!(kind("12.log.20261121-091527.gz"), Some((12, LogKind::Compressed { stamp: stamp() })));
-        for name in ["0.log.tmp", "0.log.20261121-091527.tmp", "0.logx", "a.log", ".log", "0.log.", "0.log..gz", "0.txt", "99999999999.log"] {
+        assert_eq!(
+            kind("12.log.20261121-091527"),
+            Some((12, LogKind::Rotated { stamp: stamp() }))
+        );
+        assert_eq!(
+            kind("12.log.20261121-091527.gz"),
+            Some((12, LogKind::Compressed { stamp: stamp() }))
+        );
+        for name in [
+            "0.log.tmp",
+            "0.log.20261121-091527.tmp",
+            "0.logx",
+            "a.log",
+            ".log",
+            "0.log.",
+            "0.log..gz",
+            "0.txt",
+            "99999999999.log",
+        ] {
             assert_eq!(kind(name), None, "{name}");
         }
     }

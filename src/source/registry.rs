@@ -63,7 +63,10 @@ impl Registry {
 
     /// Entries that no file has claimed.
     pub fn unclaimed(&self) -> impl Iterator<Item = &Entry> {
-        self.instances.values().flat_map(HashMap::values).flat_map(|epochs| &epochs.unclaimed)
+        self.instances
+            .values()
+            .flat_map(HashMap::values)
+            .flat_map(|epochs| &epochs.unclaimed)
     }
 
     /// Takes out the unclaimed entries whose file `is_gone`.
@@ -81,7 +84,11 @@ impl Registry {
     }
 
     fn epochs(&mut self, instance: InstanceKey, fingerprint: Fingerprint) -> &mut Epochs {
-        self.instances.entry(instance).or_default().entry(fingerprint).or_default()
+        self.instances
+            .entry(instance)
+            .or_default()
+            .entry(fingerprint)
+            .or_default()
     }
 }
 
@@ -118,7 +125,9 @@ mod tests {
     fn the_same_inode_claims_first_then_the_oldest() {
         let mut registry = Registry::new(vec![entry(0, 10, 1), entry(1, 11, 2)]);
         let mut claim = |ino| {
-            registry.claim(&instance(), Fingerprint(7), Inode { dev: 1, ino }, |_| true).map(|entry| entry.epoch)
+            registry
+                .claim(&instance(), Fingerprint(7), Inode { dev: 1, ino }, |_| true)
+                .map(|entry| entry.epoch)
         };
         assert_eq!([claim(11), claim(99), claim(10)], [Some(1), Some(0), None]);
     }
@@ -134,7 +143,9 @@ mod tests {
     #[test]
     fn an_entry_that_does_not_fit_is_left_and_expires() {
         let mut registry = Registry::new(vec![entry(0, 10, 100)]);
-        let claimed = registry.claim(&instance(), Fingerprint(7), Inode::default(), |entry| entry.offset <= 50);
+        let claimed = registry.claim(&instance(), Fingerprint(7), Inode::default(), |entry| {
+            entry.offset <= 50
+        });
         assert_eq!(claimed, None);
         assert_eq!(registry.unclaimed().count(), 1);
         assert_eq!(registry.expire(|_| true).len(), 1);

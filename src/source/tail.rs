@@ -43,7 +43,8 @@ impl Recent {
         if chunk.len() >= RECENT_BYTES {
             self.0.clear();
         }
-        self.0.extend_from_slice(&chunk[chunk.len().saturating_sub(RECENT_BYTES)..]);
+        self.0
+            .extend_from_slice(&chunk[chunk.len().saturating_sub(RECENT_BYTES)..]);
         let surplus = self.0.len().saturating_sub(RECENT_BYTES);
         self.0.drain(..surplus);
     }

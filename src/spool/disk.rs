@@ -70,13 +70,24 @@ impl Spool {
         let path = state_dir.join("spool");
         fs::create_dir_all(&path)?;
         File::open(state_dir)?.sync_all()?;
-        let mut spool = Spool { index: Index::new(quota), path, min_free, active: None, delivered_dirty: false };
+        let mut spool = Spool {
+            index: Index::new(quota),
+            path,
+            min_free,
+            active: None,
+            delivered_dirty: false,
+        };
         let recovered = spool.recover()?;
         Ok((spool, recovered))
     }
 
     /// Appends a body and syncs it. Evictions that were needed are added to `evicted`.
-    pub fn append(&mut self, lane: Option<&str>, body: &Body, evicted: &mut Vec<Evicted>) -> io::Result<Appended> {
+    pub fn append(
+        &mut self,
+        lane: Option<&str>,
+        body: &Body,
+        evicted: &mut Vec<Evicted>,
+    ) -> io::Result<Appended> {
         let mut bytes = frame::encode(0, lane, body);
         // Two attempts: the second one goes into a new segment after a failed sync.
         for attempt in 0..2 {
@@ -100,7 +111,8 @@ impl Spool {
                 }
                 Err(error) => {
                     self.active = None;
-                    let len = fs::metadata(self.segment_path(segment)).map_or(offset, |metadata| metadata.len());
+                    let len =
+                        fs::metadata(self.segment_path(segment)).map_or(offset, |metadata| metadata.len());
                     self.index.on_append_failed(segment, len);
                     if error.kind() == io::ErrorKind::StorageFull {
                         return Ok(Appended::Full);
@@ -116,7 +128,9 @@ impl Spool {
 
     /// Reads a frame back. `None` when it is damaged; it is then done.
     pub fn read(&mut self, sequence: u64) -> io::Result<Option<Frame>> {
-        let Some(located) = self.index.take(sequence) else { return Ok(None) };
+        let Some(located) = self.index.take(sequence) else {
+            return Ok(None);
+        };
         let mut bytes = vec![0; located.len as usize];
         let file = File::open(self.segment_path(located.segment))?;
         match file.read_exact_at(&mut bytes, located.offset) {
@@ -154,7 +168,11 @@ impl Spool {
         }
         let next = self.path.join("delivered.next");
         let mut file = File::create(&next)?;
-        writeln!(file, "longshore-delivered 1 {:08x}", crc32fast::hash(text.as_bytes()))?;
+        writeln!(
+            file,
+            "longshore-delivered 1 {:08x}",
+            crc32fast::hash(text.as_bytes())
+        )?;
         file.write_all(text.as_bytes())?;
         file.sync_data()?;
         fs::rename(next, self.path.join("delivered"))?;
@@ -186,12 +204,25 @@ impl Spool {
             }
             let scan = segment::scan(&bytes);
             for at in &scan.damaged {
-                recovered.damage.push(format!("{}: damage at byte {at}", path.display()));
+                recovered
+                    .damage
+                    .push(format!("{}: damage at byte {at}", path.display()));
             }
-            let ours: BTreeSet<u64> =
-                scan.frames.iter().map(|found| found.sequence).filter(|seq| delivered.contains(seq)).collect();
-            if self.index.on_segment_found(number, bytes.len() as u64, &scan.frames, &ours) {
-                recovered.frames.extend(scan.frames.into_iter().filter(|found| !ours.contains(&found.sequence)));
+            let ours: BTreeSet<u64> = scan
+                .frames
+                .iter()
+                .map(|found| found.sequence)
+                .filter(|seq| delivered.contains(seq))
+                .collect();
+            if self
+                .index
+                .on_segment_found(number, bytes.len() as u64, &scan.frames, &ours)
+            {
+                recovered.frames.extend(
+                    scan.frames
+                        .into_iter()
+                        .filter(|found| !ours.contains(&found.sequence)),
+                );
             } else {
                 self.remove(number)?;
             }
@@ -227,8 +258,10 @@ impl Spool {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
-            let number: Option<SegmentNumber> = name.to_str()
-                .and_then(|name| name.strip_suffix(".segment")).and_then(|n| n.parse().ok());
+            let number: Option<SegmentNumber> = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".segment"))
+                .and_then(|n| n.parse().ok());
             numbers.extend(number);
         }
         numbers.sort_unstable();
@@ -319,7 +352,11 @@ mod tests {
     use super::super::index::WhenFull;
     use super::*;
 
-    const QUOTA: Quota = Quota { max_bytes: 4000, segment_bytes: 500, when_full: WhenFull::Block };
+    const QUOTA: Quota = Quota {
+        max_bytes: 4000,
+        segment_bytes: 500,
+        when_full: WhenFull::Block,
+    };
 
     fn open(state: &Path, quota: Quota) -> (Spool, Recovered) {
         Spool::open(state, quota, MinFree::Bytes(0)).unwrap()
@@ -333,7 +370,10 @@ mod tests {
     }
 
     fn disk_bytes(state: &Path) -> u64 {
-        fs::read_dir(state.join("spool")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+        fs::read_dir(state.join("spool"))
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            .sum()
     }
 
     #[test]
@@ -347,7 +387,11 @@ mod tests {
         drop(spool);
         let (mut spool, recovered) = open(state.path(), QUOTA);
         let found: Vec<u64> = recovered.frames.iter().map(|found| found.sequence).collect();
-        let expected: Vec<u64> = frames.iter().copied().filter(|f| *f != frames[0] && *f != frames[5]).collect();
+        let expected: Vec<u64> = frames
+            .iter()
+            .copied()
+            .filter(|f| *f != frames[0] && *f != frames[5])
+            .collect();
         assert_eq!(found, expected);
         assert_eq!(spool.read(found[0]).unwrap().unwrap().body, body(3));
         assert!(append(&mut spool) > frames[7]);
@@ -368,7 +412,13 @@ mod tests {
     #[test]
     fn drop_oldest_reports_what_it_evicted() {
         let state = tempfile::tempdir().unwrap();
-        let (mut spool, _) = open(state.path(), Quota { when_full: WhenFull::DropOldest, ..QUOTA });
+        let (mut spool, _) = open(
+            state.path(),
+            Quota {
+                when_full: WhenFull::DropOldest,
+                ..QUOTA
+            },
+        );
         let mut evicted = Vec::new();
         for _ in 0..60 {
             spool.append(None, &body(3), &mut evicted).unwrap();
@@ -381,7 +431,13 @@ mod tests {
     #[test]
     fn a_torn_segment_keeps_its_earlier_frames() {
         let state = tempfile::tempdir().unwrap();
-        let (mut spool, _) = open(state.path(), Quota { segment_bytes: 5000, ..QUOTA });
+        let (mut spool, _) = open(
+            state.path(),
+            Quota {
+                segment_bytes: 5000,
+                ..QUOTA
+            },
+        );
         for _ in 0..3 {
             append(&mut spool);
         }

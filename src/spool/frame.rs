@@ -101,7 +101,11 @@ pub fn encode(sequence: u64, lane: Option<&str>, body: &Body) -> Vec<u8> {
     header.extend_from_slice(&flags.to_le_bytes());
     header.extend_from_slice(&sequence.to_le_bytes());
     let lengths = [lane.len(), body.files.len(), body.rows.len(), body.bytes.len()];
-    for value in lengths.map(|length| length as u32).into_iter().chain([body.inflated_len, crc]) {
+    for value in lengths
+        .map(|length| length as u32)
+        .into_iter()
+        .chain([body.inflated_len, crc])
+    {
         header.extend_from_slice(&value.to_le_bytes());
     }
     let header_crc = crc32fast::hash(&header);
@@ -130,13 +134,19 @@ pub fn header(bytes: &[u8]) -> Result<Header, Damage> {
         inflated_len: u32_at(36),
         crc: u32_at(40),
     };
-    if header.frame_len() > MAX_LEN { Err(Damage::Header) } else { Ok(header) }
+    if header.frame_len() > MAX_LEN {
+        Err(Damage::Header)
+    } else {
+        Ok(header)
+    }
 }
 
 /// The frame at the start of `bytes`.
 pub fn decode(bytes: &[u8]) -> Result<Frame, Damage> {
     let header = header(bytes)?;
-    let rest = bytes.get(HEADER_LEN..header.frame_len() as usize).ok_or(Damage::Torn)?;
+    let rest = bytes
+        .get(HEADER_LEN..header.frame_len() as usize)
+        .ok_or(Damage::Torn)?;
     if crc32fast::hash(rest) != header.crc {
         return Err(Damage::Content);
     }
@@ -144,24 +154,50 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Damage> {
     let (files, rest) = rest.split_at(header.files as usize * FILE_LEN);
     let (rows, body) = rest.split_at(header.rows as usize * ROW_LEN);
     let lane = std::str::from_utf8(lane).map_err(|_| Damage::Content)?;
-    let files: Vec<FileId> = files.as_chunks().0.iter().map(|id| FileId(u128::from_le_bytes(*id))).collect();
+    let files: Vec<FileId> = files
+        .as_chunks()
+        .0
+        .iter()
+        .map(|id| FileId(u128::from_le_bytes(*id)))
+        .collect();
     let rows: Vec<Row> = rows.as_chunks::<ROW_LEN>().0.iter().map(row).collect();
     let ends_ascend = rows.windows(2).all(|pair| pair[0].end <= pair[1].end);
-    let in_range = rows.iter().all(|row| row.end <= header.inflated_len && (row.file as usize) < files.len());
+    let in_range = rows
+        .iter()
+        .all(|row| row.end <= header.inflated_len && (row.file as usize) < files.len());
     if !ends_ascend || !in_range {
         return Err(Damage::Content);
     }
-    let encoding = if header.flags & GZIP == GZIP { Encoding::Gzip } else { Encoding::Identity };
+    let encoding = if header.flags & GZIP == GZIP {
+        Encoding::Gzip
+    } else {
+        Encoding::Identity
+    };
     let bytes = Bytes::copy_from_slice(body);
-    let body = Body { bytes, encoding, inflated_len: header.inflated_len, rows, files };
+    let body = Body {
+        bytes,
+        encoding,
+        inflated_len: header.inflated_len,
+        rows,
+        files,
+    };
     let lane = (!lane.is_empty()).then(|| lane.to_owned());
-    Ok(Frame { sequence: header.sequence, lane, body })
+    Ok(Frame {
+        sequence: header.sequence,
+        lane,
+        body,
+    })
 }
 
 fn row(bytes: &[u8; ROW_LEN]) -> Row {
     let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let start = u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32;
-    Row { end: u32_at(0), file: u32_at(4), start, source_bytes: u32_at(16) }
+    Row {
+        end: u32_at(0),
+        file: u32_at(4),
+        start,
+        source_bytes: u32_at(16),
+    }
 }
 
 #[cfg(test)]
@@ -171,9 +207,15 @@ pub(crate) mod tests {
 
     /// A small body with `documents` documents of 100 source bytes each.
     pub(crate) fn body(documents: u32) -> Body {
-        let text: Vec<u8> = (0..documents).flat_map(|at| format!("doc {at:04}\n").into_bytes()).collect();
-        let rows =
-            (0..documents).map(|at| Row { end: (at + 1) * 9, file: 0, start: u64::from(at) * 100, source_bytes: 100 });
+        let text: Vec<u8> = (0..documents)
+            .flat_map(|at| format!("doc {at:04}\n").into_bytes())
+            .collect();
+        let rows = (0..documents).map(|at| Row {
+            end: (at + 1) * 9,
+            file: 0,
+            start: u64::from(at) * 100,
+            source_bytes: 100,
+        });
         Body {
             inflated_len: text.len() as u32,
             bytes: Bytes::from(text),
@@ -186,7 +228,14 @@ pub(crate) mod tests {
     #[test]
     fn a_frame_is_read_as_written() {
         let frame = decode(&encode(7, Some("logs-a"), &body(3))).unwrap();
-        assert_eq!(frame, Frame { sequence: 7, lane: Some("logs-a".into()), body: body(3) });
+        assert_eq!(
+            frame,
+            Frame {
+                sequence: 7,
+                lane: Some("logs-a".into()),
+                body: body(3)
+            }
+        );
         assert_eq!(decode(&encode(u64::MAX, None, &body(0))).unwrap().lane, None);
     }
 

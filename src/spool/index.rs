@@ -112,20 +112,49 @@ impl Index {
         done: &BTreeSet<u64>,
     ) -> bool {
         self.next_segment = self.next_segment.max(number + 1);
-        let last = frames.iter().map(|found| found.sequence).chain(done.iter().copied()).max();
+        let last = frames
+            .iter()
+            .map(|found| found.sequence)
+            .chain(done.iter().copied())
+            .max();
         self.next_sequence = self.next_sequence.max(last.map_or(0, |last| last + 1));
-        let open: Vec<&Found> = frames.iter().filter(|found| !done.contains(&found.sequence)).collect();
+        let open: Vec<&Found> = frames
+            .iter()
+            .filter(|found| !done.contains(&found.sequence))
+            .collect();
         if open.is_empty() {
             return false;
         }
         for found in &open {
-            let Found { offset, len, documents, source_bytes, .. } = **found;
+            let Found {
+                offset,
+                len,
+                documents,
+                source_bytes,
+                ..
+            } = **found;
             // It may have been sent before the restart: it is not evicted.
-            let located = Located { segment: number, offset, len, documents, source_bytes, taken: true };
+            let located = Located {
+                segment: number,
+                offset,
+                len,
+                documents,
+                source_bytes,
+                taken: true,
+            };
             self.frames.insert(found.sequence, located);
         }
-        self.segments.insert(number, Segment { bytes, open_frames: open.len() });
-        let finished = frames.iter().map(|found| found.sequence).filter(|sequence| done.contains(sequence));
+        self.segments.insert(
+            number,
+            Segment {
+                bytes,
+                open_frames: open.len(),
+            },
+        );
+        let finished = frames
+            .iter()
+            .map(|found| found.sequence)
+            .filter(|sequence| done.contains(sequence));
         self.done.insert(number, finished.collect());
         true
     }
@@ -139,13 +168,17 @@ impl Index {
             };
         }
         match self.active {
-            Some(segment) if self.segments[&segment].bytes < self.quota.segment_bytes => {
-                Plan::Append { segment, create: false }
-            }
+            Some(segment) if self.segments[&segment].bytes < self.quota.segment_bytes => Plan::Append {
+                segment,
+                create: false,
+            },
             _ => {
                 let segment = self.next_segment;
                 self.next_segment += 1;
-                Plan::Append { segment, create: true }
+                Plan::Append {
+                    segment,
+                    create: true,
+                }
             }
         }
     }
@@ -188,7 +221,8 @@ impl Index {
         self.done.entry(number).or_default().insert(sequence);
         let segment = self.segments.get_mut(&number)?;
         segment.open_frames -= 1;
-        if segment.open_frames > 0 || self.active == Some(number) && segment.bytes < self.quota.segment_bytes {
+        if segment.open_frames > 0 || self.active == Some(number) && segment.bytes < self.quota.segment_bytes
+        {
             return None;
         }
         self.remove(number);
@@ -197,7 +231,9 @@ impl Index {
 
     /// The active segment when nothing in it is needed: removed at the end of the process.
     pub fn retire_active(&mut self) -> Option<SegmentNumber> {
-        let number = self.active.filter(|number| self.segments[number].open_frames == 0)?;
+        let number = self
+            .active
+            .filter(|number| self.segments[number].open_frames == 0)?;
         self.remove(number);
         Some(number)
     }
@@ -234,13 +270,21 @@ impl Index {
     fn evictable(&mut self) -> Option<Plan> {
         let number = *self.segments.keys().find(|number| {
             Some(**number) != self.active
-                && !self.frames.values().any(|located| located.segment == **number && located.taken)
+                && !self
+                    .frames
+                    .values()
+                    .any(|located| located.segment == **number && located.taken)
         })?;
-        let mut frames: Vec<(u64, Located)> =
-            self.frames.extract_if(|_, located| located.segment == number).collect();
+        let mut frames: Vec<(u64, Located)> = self
+            .frames
+            .extract_if(|_, located| located.segment == number)
+            .collect();
         frames.sort_unstable_by_key(|(sequence, _)| *sequence);
         self.remove(number);
-        Some(Plan::Evict { segment: number, frames })
+        Some(Plan::Evict {
+            segment: number,
+            frames,
+        })
     }
 }
 
@@ -249,14 +293,27 @@ mod tests {
     use super::*;
 
     fn index(when_full: WhenFull) -> Index {
-        Index::new(Quota { max_bytes: 1000, segment_bytes: 200, when_full })
+        Index::new(Quota {
+            max_bytes: 1000,
+            segment_bytes: 200,
+            when_full,
+        })
     }
 
     fn append(index: &mut Index, len: u64) -> u64 {
-        let Plan::Append { segment, .. } = index.plan(len, u64::MAX) else { panic!("full") };
+        let Plan::Append { segment, .. } = index.plan(len, u64::MAX) else {
+            panic!("full")
+        };
         let sequence = index.next_sequence();
         let offset = index.segments.get(&segment).map_or(0, |segment| segment.bytes);
-        let located = Located { segment, offset, len, documents: 1, source_bytes: 10, taken: false };
+        let located = Located {
+            segment,
+            offset,
+            len,
+            documents: 1,
+            source_bytes: 10,
+            taken: false,
+        };
         index.on_appended(sequence, located);
         sequence
     }
@@ -288,16 +345,32 @@ mod tests {
         let mut index = index(WhenFull::DropOldest);
         let frames: Vec<u64> = (0..10).map(|_| append(&mut index, 100)).collect();
         index.take(frames[0]);
-        let Plan::Evict { segment, frames: evicted } = index.plan(100, u64::MAX) else { panic!() };
+        let Plan::Evict {
+            segment,
+            frames: evicted,
+        } = index.plan(100, u64::MAX)
+        else {
+            panic!()
+        };
         assert_eq!(segment, 2);
-        assert_eq!(evicted.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), frames[2..4]);
+        assert_eq!(
+            evicted.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(),
+            frames[2..4]
+        );
         assert!(matches!(index.plan(100, u64::MAX), Plan::Append { .. }));
     }
 
     #[test]
     fn found_frames_keep_numbers_ascending_and_delivered_ones_are_not_replayed() {
         let mut index = index(WhenFull::Block);
-        let found = |sequence| Found { sequence, offset: 0, len: 50, lane: None, documents: 1, source_bytes: 10 };
+        let found = |sequence| Found {
+            sequence,
+            offset: 0,
+            len: 50,
+            lane: None,
+            documents: 1,
+            source_bytes: 10,
+        };
         assert!(index.on_segment_found(4, 100, &[found(8), found(9)], &BTreeSet::from([8])));
         assert!(!index.on_segment_found(3, 100, &[found(7)], &BTreeSet::from([7])));
         assert_eq!(index.frames(), 1);

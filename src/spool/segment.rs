@@ -78,7 +78,12 @@ mod tests {
 
     fn segment(frames: u64) -> (Vec<u8>, usize) {
         let one = frame::encode(0, None, &body(2)).len();
-        ((0..frames).flat_map(|sequence| frame::encode(sequence, None, &body(2))).collect(), one)
+        (
+            (0..frames)
+                .flat_map(|sequence| frame::encode(sequence, None, &body(2)))
+                .collect(),
+            one,
+        )
     }
 
     fn sequences(scan: &Scan) -> Vec<u64> {
@@ -109,7 +114,10 @@ mod tests {
     fn a_whole_segment_has_no_damage() {
         let (bytes, _) = segment(3);
         let scan = scan(&bytes);
-        assert_eq!((scan.frames.len(), scan.damaged.len(), scan.end as usize), (3, 0, bytes.len()));
+        assert_eq!(
+            (scan.frames.len(), scan.damaged.len(), scan.end as usize),
+            (3, 0, bytes.len())
+        );
         assert_eq!(scan.frames[0].source_bytes, 200);
     }
 }

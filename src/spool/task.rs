@@ -105,10 +105,15 @@ fn execute(spool: &mut Spool, command: Command, reports: &UnboundedSender<Report
                     None
                 }
             };
-            evicted.into_iter().for_each(|evicted| report(Report::Evicted(evicted)));
+            evicted
+                .into_iter()
+                .for_each(|evicted| report(Report::Evicted(evicted)));
             report(Report::Appended { parcel, frame });
         }
-        Command::Read(frame) => report(Report::Frame { frame, body: read(spool, frame) }),
+        Command::Read(frame) => report(Report::Frame {
+            frame,
+            body: read(spool, frame),
+        }),
         Command::Done(frame) => {
             if let Err(error) = spool.done(frame) {
                 warn!(%error, "cannot remove a segment of the spool");
@@ -117,7 +122,11 @@ fn execute(spool: &mut Spool, command: Command, reports: &UnboundedSender<Report
         Command::Close => {}
     }
     let index = spool.index();
-    report(Report::Size { bytes: index.bytes(), frames: index.frames(), source_bytes: index.source_bytes() });
+    report(Report::Size {
+        bytes: index.bytes(),
+        frames: index.frames(),
+        source_bytes: index.source_bytes(),
+    });
 }
 
 fn read(spool: &mut Spool, sequence: u64) -> Result<Body, Evicted> {
@@ -127,10 +136,18 @@ fn read(spool: &mut Spool, sequence: u64) -> Result<Body, Evicted> {
         Err(error) => error.to_string(),
     };
     let located = spool.located(sequence);
-    let (documents, source_bytes) = located.map_or((0, 0), |located| (located.documents, located.source_bytes));
-    error!(sequence, documents, source_bytes, problem, "a frame of the spool cannot be read and is lost");
+    let (documents, source_bytes) =
+        located.map_or((0, 0), |located| (located.documents, located.source_bytes));
+    error!(
+        sequence,
+        documents, source_bytes, problem, "a frame of the spool cannot be read and is lost"
+    );
     if let Err(error) = spool.done(sequence) {
         warn!(%error, "cannot remove a segment of the spool");
     }
-    Err(Evicted { sequence, documents, source_bytes })
+    Err(Evicted {
+        sequence,
+        documents,
+        source_bytes,
+    })
 }

@@ -65,8 +65,12 @@ pub enum LostReason {
 
 impl LostReason {
     /// Every reason.
-    pub const ALL: [LostReason; 4] =
-        [LostReason::DeletedUnread, LostReason::Truncated, LostReason::DamagedGzip, LostReason::StartAtEnd];
+    pub const ALL: [LostReason; 4] = [
+        LostReason::DeletedUnread,
+        LostReason::Truncated,
+        LostReason::DamagedGzip,
+        LostReason::StartAtEnd,
+    ];
 
     /// The value of the label `reason`.
     pub fn as_str(self) -> &'static str {
@@ -182,7 +186,9 @@ impl Ledger {
 
     /// Dropped bytes by reason; every reason is named.
     pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        DropReason::ALL.into_iter().map(|reason| (reason.as_str(), self.dropped.get(&reason).copied().unwrap_or(0)))
+        DropReason::ALL
+            .into_iter()
+            .map(|reason| (reason.as_str(), self.dropped.get(&reason).copied().unwrap_or(0)))
     }
 
     /// Bytes (and files) that were never read, by reason; every reason is named.
@@ -204,7 +210,14 @@ impl Ledger {
     pub fn imbalance(&self) -> i128 {
         let entered = i128::from(self.reader.read) + i128::from(self.recovered);
         let dropped: u64 = self.dropped.values().sum();
-        let places = [self.acked, self.dead_lettered, dropped, self.held(), self.in_flight(), self.spooled];
+        let places = [
+            self.acked,
+            self.dead_lettered,
+            dropped,
+            self.held(),
+            self.in_flight(),
+            self.spooled,
+        ];
         entered - places.into_iter().map(i128::from).sum::<i128>()
     }
 }
@@ -222,7 +235,13 @@ mod tests {
     fn every_move_keeps_the_law() {
         let mut ledger = Ledger::default();
         ledger.recover(50);
-        ledger.on_reader(ReaderTotals { read: 120, held: 10, open: 20, handed_out: 80, skipped: 10 });
+        ledger.on_reader(ReaderTotals {
+            read: 120,
+            held: 10,
+            open: 20,
+            handed_out: 80,
+            skipped: 10,
+        });
         assert_eq!((ledger.imbalance(), ledger.in_flight()), (0, 100));
         ledger.on_moved(Origin::Batch(1), Fate::Accepted, 2, 30);
         ledger.on_moved(Origin::Batch(1), Fate::Spooled, 1, 40);
@@ -238,7 +257,13 @@ mod tests {
     #[test]
     fn a_byte_that_went_astray_is_seen() {
         let mut ledger = Ledger::default();
-        ledger.on_reader(ReaderTotals { read: 100, held: 0, open: 0, handed_out: 99, skipped: 0 });
+        ledger.on_reader(ReaderTotals {
+            read: 100,
+            held: 0,
+            open: 0,
+            handed_out: 99,
+            skipped: 0,
+        });
         assert_eq!(ledger.imbalance(), 1);
     }
 
