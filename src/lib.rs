@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod enrich;
 pub mod flow;
 pub mod parse;
 pub mod reader;
