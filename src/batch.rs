@@ -214,6 +214,7 @@ pub fn document<'a>(body: &Body, text: &'a [u8], at: usize) -> &'a [u8] {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test reads the clock")]
 mod tests {
     use super::*;
     use crate::codec::gzip::{compressor, inflate};

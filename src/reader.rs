@@ -504,4 +504,5 @@ impl Reader {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test reads the clock")]
 mod tests;

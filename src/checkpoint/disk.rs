@@ -4,6 +4,11 @@
 //! syncs the folder. A power cut at any point leaves one whole generation. Loading takes the newest
 //! one that decodes; damage never prevents a start.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this file is where checkpoints touch the disk"
+)]
+
 use super::snapshot::{self, Entry};
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -218,6 +218,7 @@ fn order(kind: &LogKind) -> (bool, &str, bool) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test reads the clock")]
 mod tests {
     use super::*;
     use crate::record::Stamp;

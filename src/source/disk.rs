@@ -3,6 +3,11 @@
 //! one of the configured docker roots. Nothing is ever written here, and nothing blocks (a FIFO or a
 //! device in the place of a log is refused).
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this file is where the log folders are read"
+)]
+
 use super::pod_path::{self, LogKind};
 use super::tail::{Inode, Listed};
 use flate2::read::MultiGzDecoder;

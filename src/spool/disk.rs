@@ -5,6 +5,11 @@
 //! dropped the dirty pages (fsync semantics since Linux 4.13). The directory is synced when a segment
 //! is made or removed. Delivered frames are remembered in the file `delivered`, replaced atomically.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this file is where the spool touches the disk"
+)]
+
 use super::frame::{self, Frame};
 use super::index::{Index, Located, Plan, Quota, SegmentNumber};
 use super::segment::{self, Found};

@@ -331,12 +331,12 @@ mod tests {
 
     #[test]
     fn the_quota_holds_and_block_refuses() {
-        let mut index = index(WhenFull::Block);
+        let mut filled = index(WhenFull::Block);
         for _ in 0..10 {
-            append(&mut index, 100);
+            append(&mut filled, 100);
         }
-        assert_eq!(index.plan(1, u64::MAX), Plan::Full);
-        let mut roomy = super::tests::index(WhenFull::Block);
+        assert_eq!(filled.plan(1, u64::MAX), Plan::Full);
+        let mut roomy = index(WhenFull::Block);
         assert_eq!(roomy.plan(100, 99), Plan::Full);
     }
 

@@ -5,7 +5,7 @@ use super::bulk::{Action, Op};
 use super::faults::{ItemFate, Script};
 use super::{glob, strict_json};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
 
 /// What the server remembers of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -163,9 +163,7 @@ impl Store {
 /// Equal for equal ids in equal indices, in every run: fates hang on it. At ten million documents, the chance that any two
 /// different ones collide is below one in 100,000.
 fn id_hash(index: &str, id: &str) -> u64 {
-    let mut hasher = BuildHasherDefault::<DefaultHasher>::default().build_hasher();
-    (index, id).hash(&mut hasher);
-    hasher.finish()
+    BuildHasherDefault::<DefaultHasher>::default().hash_one((index, id))
 }
 
 /// Ids are hashed already.
