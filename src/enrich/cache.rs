@@ -187,9 +187,10 @@ impl Cache {
         }
     }
 
-    /// A namespace was read, or (`None`) could not be read.
+    /// A namespace was read, or (`None`) could not be read: then what was read earlier stands.
     pub fn on_namespace(&mut self, name: &str, record: Option<NamespaceRecord>) {
-        if self.namespaces.get(name) != Some(&record) {
+        let known = self.namespaces.get(name);
+        if known.is_none() || (record.is_some() && known != Some(&record)) {
             self.namespaces.insert(name.to_owned(), record);
             self.version += 1;
         }

@@ -47,11 +47,6 @@ impl PodList {
     pub fn resource_version(&self) -> &str {
         &self.metadata.resource_version
     }
-
-    /// True when the server cut the list short.
-    pub fn is_cut(&self) -> bool {
-        !self.metadata.rest.is_empty()
-    }
 }
 
 /// A namespace object, of which the metadata is read.
@@ -65,8 +60,6 @@ pub struct NamespaceObject {
 #[serde(rename_all = "camelCase", default)]
 struct ListMeta {
     resource_version: String,
-    #[serde(rename = "continue")]
-    rest: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -224,6 +224,7 @@ fn namespace_labels_are_waited_for_only_when_asked_for() {
     let object = json!({"metadata": {"name": "shop", "uid": "n", "labels": {"team": "blue"}}});
     let object: NamespaceObject = serde_json::from_value(object).unwrap();
     cache.on_namespace("shop", Some(object.into()));
+    cache.on_namespace("shop", None);
     let metadata = known(&mut cache, "u", 0);
     assert_eq!(metadata.namespace_uid.as_deref(), Some("n"));
     assert_eq!(
