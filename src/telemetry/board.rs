@@ -4,6 +4,23 @@
 use super::ledger::Ledger;
 use serde::{Serialize, Serializer};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The node.
+    pub node_name: String,
+    /// Milliseconds since 1970 when the process started.
+    pub started_ms: u64,
+    /// When all is quiet, the reader ends a turn at least this often.
+    pub turn_interval: Duration,
+    /// The most bytes that the dead-letter file takes.
+    pub dead_letter_max_bytes: u64,
+}
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the agent tells before its stages run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -89,6 +106,10 @@ pub struct ReaderStatus {
     pub forced_rescans: u64,
     /// Files or directories that could not be read, since the start.
     pub read_errors: u64,
+    /// Bytes of the memory budget in use.
+    pub budget_used: u64,
+    /// The memory budget, in bytes.
+    pub budget_limit: u64,
     /// True while the budget or the spool withholds reading.
     pub blocked: bool,
     /// True when every file that the first listing found was looked at.

@@ -2,4 +2,7 @@
 //! metrics and the throttled log leave. Knows no stage.
 
 pub mod board;
+#[cfg(test)]
+pub(crate) mod example;
 pub mod ledger;
+pub mod metrics;
