@@ -59,6 +59,12 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
 impl Failure {
     /// Tells the person, and the exit that follows. A reader that has seen enough (`| head`) is no failure.
     pub(super) fn tell(self, console: &mut Console<'_>) -> Exit {

@@ -5,11 +5,14 @@
 
 mod config_file;
 mod console;
+mod origin;
+mod pretty;
 
 mod check;
 mod completions;
 mod config;
 mod schema;
+mod try_files;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +27,7 @@ use std::io;
 const HELP: &str = "\
 Examples:
   longshore check --config longshore.yaml    tell every mistake in a config
+  longshore try /var/log/pods/*/*/*.log      print the documents that these files become
   longshore config > longshore.yaml          begin a config of your own, from the defaults
 
 Config:
@@ -47,6 +51,8 @@ struct Cli {
 enum Command {
     /// Tell all mistakes in a config, with line, allowed form and fix
     Check(check::Args),
+    /// Print the documents that log files would become; nothing is sent
+    Try(try_files::Args),
     /// Print the config file with every key, its default, and what it does
     Config(config::Args),
     /// Print the JSON Schema of the config file, for editors
@@ -71,6 +77,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>)
 fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Failure> {
     match command {
         Command::Check(args) => check::run(&args, console),
+        Command::Try(args) => try_files::run(&args, console),
         Command::Config(args) => config::run(&args, console),
         Command::Schema(args) => schema::run(&args, console),
         Command::Completions(args) => completions::run(&args, Cli::command(), console),

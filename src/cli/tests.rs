@@ -1,5 +1,7 @@
 //! Each subcommand as a person calls it, inside this process.
 
+mod try_files;
+
 use super::*;
 use crate::config::Config;
 use std::path::Path;
@@ -53,6 +55,20 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) {
 #[expect(clippy::disallowed_methods, reason = "a test reads the repository")]
 fn read(path: &str) -> String {
     std::fs::read_to_string(repository(path)).expect("a file of the repository")
+}
+
+/// Compares with a file of `tests/golden/cli`; `UPDATE=1` writes it anew.
+#[track_caller]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test that writes its own golden file when it is asked to"
+)]
+fn assert_golden(name: &str, have: &str) {
+    let path = format!("tests/golden/cli/{name}");
+    if std::env::var_os("UPDATE").is_some() {
+        write(Path::new(&repository(&path)), have);
+    }
+    assert!(have == read(&path), "{path} differs:\n{have}");
 }
 
 #[test]
