@@ -158,7 +158,7 @@ impl Arrived {
 
 /// Indented, with the message cut to what fits on a screen.
 fn shown(source: &str) -> String {
-    const SHOWN: usize = 160;
+    const SHOWN: usize = 240;
     let mut document: Value = serde_json::from_str(source).unwrap_or_default();
     if let Some(Value::String(message)) = document.get_mut("message")
         && message.len() > SHOWN
