@@ -5,4 +5,5 @@ pub mod board;
 #[cfg(test)]
 pub(crate) mod example;
 pub mod ledger;
+pub mod logging;
 pub mod metrics;
