@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::lines::cri::rotation_stamp;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -374,26 +375,6 @@ fn bundle(argv: &[&str]) -> Value {
 
 fn exit_code(file: &Path) -> Option<i32> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
-}
-
-/// `YYYYMMDD-HHMMSS` (UTC) of a second since 1970, by Howard Hinnant's civil-from-days.
-fn rotation_stamp(second: u64) -> String {
-    let (days, rest) = (second / 86_400 + 719_468, second % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let (day, month) = (
-        day_of_year - (153 * from_march + 2) / 5 + 1,
-        (from_march + 2) % 12 + 1,
-    );
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!(
-        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
-        rest / 3_600,
-        rest / 60 % 60,
-        rest % 60
-    )
 }
 
 /// Asks again and again until it is `Some`, or until the deadline.

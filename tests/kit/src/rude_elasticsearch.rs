@@ -14,14 +14,30 @@
 //! assert!(elasticsearch.wait_for_documents(1_000, Duration::from_secs(30)));
 //! ```
 //!
-//! It runs on threads of its own with blocking sockets, so synchronous tests, tests inside a tokio runtime and the bench's
-//! `sink` use it alike. Dropping the handle stops it.
+//! It runs on threads of its own with blocking sockets, so synchronous tests, tests inside a tokio runtime and the binary
+//! `sink` use it alike. Dropping the handle stops it. Another process asks and orders by HTTP:
+//!
+//! - `GET /_kit/stats`: the [`Stats`] as JSON; `GET /_kit/documents?index=<glob>`: what is stored, one JSON object a line
+//! - `POST /_kit/control`: what is to go wrong, as one JSON object; every key may be left out, an unknown one is 400:
+//!
+//! ```json
+//! {"seed": 7, "keep": "ids", "clear_faults": true,
+//!  "faults": [{"fault": "commit_then_cut", "odds": {"probability": 0.02}},
+//!             {"fault": {"refuse": "unavailable503"}, "odds": {"next": 3}},
+//!             {"fault": {"stall_before_commit": {"secs": 5, "nanos": 0}}}],
+//!  "fates": {"reject_429": 0.1, "mapping_400_if_contains": "poison"},
+//!  "block": {"index": "logstash-*", "kind": "write403"}, "unblock": "logstash-*",
+//!  "limit_body": 1048576, "authorization": "ApiKey x",
+//!  "release": true, "cut_connections": true, "off_ms": 3000}
+//! ```
 
 mod answers;
 mod bulk;
+mod control;
 mod faults;
 mod filter_path;
 mod http;
+mod other;
 mod server;
 mod store;
 mod strict_json;
@@ -34,10 +50,9 @@ use faults::Script;
 use server::{Shared, lock};
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Told about every stored document: index, id, source. Runs on a connection's thread, before the answer is written.
@@ -68,7 +83,29 @@ pub struct Seen {
 pub struct RudeElasticsearch {
     shared: Arc<Shared>,
     address: SocketAddr,
-    accepting: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Everything that is counted, as `GET /_kit/stats` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Stats {
+    /// `_bulk` requests, refused ones included.
+    pub requests: u64,
+    /// Items that an answer was made for: stored, failed or dropped. A request that is refused whole has none.
+    pub items: u64,
+    /// Documents that are stored.
+    pub documents: u64,
+    /// `create` items answered 409 because their id was there.
+    pub duplicates_409: u64,
+    /// `index` items that replaced a document.
+    pub replaced: u64,
+    /// Connections that were made.
+    pub connections: u64,
+    /// Bytes of `_bulk` bodies on the wire.
+    pub wire_bytes: u64,
+    /// Bytes of `_bulk` bodies after inflating.
+    pub body_bytes: u64,
+    /// Documents by index.
+    pub indices: std::collections::BTreeMap<String, u64>,
 }
 
 impl fmt::Debug for RudeElasticsearch {
@@ -94,13 +131,9 @@ impl RudeElasticsearch {
     /// When the port cannot be bound.
     pub fn start_on(port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-        let server = Self {
-            shared: Arc::default(),
-            address: listener.local_addr()?,
-            accepting: Mutex::default(),
-        };
-        server.accept(listener);
-        Ok(server)
+        let address = listener.local_addr()?;
+        let shared = Shared::listen(listener);
+        Ok(Self { shared, address })
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -190,14 +223,7 @@ impl RudeElasticsearch {
 
     /// Refuses connections and cuts the open ones, until [`on`](Self::on).
     pub fn off(&self) {
-        let Some(accepting) = lock(&self.accepting).take() else {
-            return;
-        };
-        self.shared.stop();
-        // Wakes the accepting thread. It fails only when the listener is gone, which is what is wanted.
-        let _woken = TcpStream::connect(self.address);
-        // The thread's own panic, if any, was printed already.
-        let _joined = accepting.join();
+        self.shared.off(self.address);
     }
 
     /// Accepts connections again, on the same port.
@@ -205,11 +231,7 @@ impl RudeElasticsearch {
     /// # Panics
     /// When somebody else took the port meanwhile.
     pub fn on(&self) {
-        if lock(&self.accepting).is_some() {
-            return;
-        }
-        self.shared.resume();
-        self.accept(TcpListener::bind(self.address).expect("the port that was ours"));
+        self.shared.on(self.address);
     }
 
     /// Cuts all open connections; new ones are welcome.
@@ -248,6 +270,16 @@ impl RudeElasticsearch {
     /// How many `_bulk` requests came.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many items were answered.
+    pub fn items(&self) -> u64 {
+        self.shared.items.load(Ordering::Relaxed)
+    }
+
+    /// All counters at once.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
     }
 
     /// How many connections were made.
@@ -292,16 +324,11 @@ impl RudeElasticsearch {
             server.shared.stalled.load(Ordering::SeqCst) >= count
         })
     }
-
-    fn accept(&self, listener: TcpListener) {
-        let shared = Arc::clone(&self.shared);
-        *lock(&self.accepting) = Some(std::thread::spawn(move || shared.accept(listener)));
-    }
 }
 
 impl Drop for RudeElasticsearch {
     fn drop(&mut self) {
-        self.off();
+        self.shared.close(self.address);
     }
 }
 

@@ -1,8 +1,7 @@
-//! Real servers for end-to-end tests: `tests/stack` starts them, this module speaks to them.
+//! Real servers for end-to-end tests: `tests/stack` starts them (`tests/run e2e` calls it), this module speaks to them.
 //!
-//! A test asks for [`RealElasticsearch::shared`] and gets one server for the whole process (in truth for the
-//! whole checkout: the script finds a running one). Tests keep apart by index names, not by servers: each takes
-//! its own [`RealElasticsearch::prefix`]. The client is small and blocking on purpose: one connection per
+//! A test asks for [`RealElasticsearch::shared`] and gets the server of the whole run. Tests keep apart by index names, not
+//! by servers: each takes its own [`RealElasticsearch::prefix`]. The client is small and blocking on purpose: one connection per
 //! request, no retries, every wait bounded, so that what a test sees is what the server said.
 
 use std::error::Error;
@@ -11,7 +10,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,17 +43,28 @@ pub struct RealElasticsearch {
 }
 
 impl RealElasticsearch {
-    /// The one server of this process: the one that [`ELASTICSEARCH_ENV`] names, else the script's.
+    /// The server that [`ELASTICSEARCH_ENV`] names.
+    ///
+    /// # Panics
+    /// When it names none: a test that needs the real server must not pass without one.
+    pub fn shared() -> Self {
+        match std::env::var(ELASTICSEARCH_ENV) {
+            Ok(url) if !url.is_empty() => {
+                Self::at(&url).unwrap_or_else(|error| panic!("{ELASTICSEARCH_ENV}: {error}"))
+            }
+            _ => panic!(
+                "{ELASTICSEARCH_ENV} is not set, so there is no real server to test against: run `tests/run e2e`, or \
+                 export {ELASTICSEARCH_ENV}=$(tests/stack start elasticsearch)"
+            ),
+        }
+    }
+
+    /// A server of `tests/stack`, for programs that may start one (it stays: `tests/stack stop elasticsearch`).
     ///
     /// # Errors
-    /// When the server cannot be fetched or started here; the text is the script's own reason.
-    pub fn shared() -> Result<&'static Self, StackError> {
-        static SHARED: OnceLock<Result<RealElasticsearch, StackError>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| match std::env::var(ELASTICSEARCH_ENV) {
-            Ok(url) if !url.is_empty() => Self::at(&url),
-            _ => Self::at(&run_stack(&["start", "elasticsearch"])?),
-        });
-        shared.as_ref().map_err(Clone::clone)
+    /// When it cannot be fetched or started here; the text is the script's own reason.
+    pub fn start() -> Result<Self, StackError> {
+        Self::at(&run_stack(&["start", "elasticsearch"])?)
     }
 
     /// A client for the server at `url`, which must be `http://host:port`.

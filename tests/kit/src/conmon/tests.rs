@@ -1,19 +1,9 @@
 use super::*;
 
-/// A machine without conmon cannot run these; the end-to-end job installs it first and asks for it by the variable.
-fn run_or_skip(log: &Path, script: &str) -> Option<Conmon> {
-    match Conmon::run_script(log, script) {
-        Ok(container) => Some(container),
-        Err(ConmonError::Missing(reason)) if std::env::var_os("LONGSHORE_TEST_CONMON").is_none() => {
-            skipped(&reason);
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn skipped(reason: &str) {
-    let _ = writeln!(io::stderr(), "skipped: {reason}");
+/// Tests that need the real thing are named `e2e…`: `tests/run unit` leaves them out, and everywhere else a missing conmon
+/// is a failure that says what to install.
+fn run(log: &Path, script: &str) -> Conmon {
+    Conmon::run_script(log, script).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The messages of a k8s-file log, `P` pieces joined.
@@ -38,13 +28,11 @@ fn messages(log: &Path) -> Vec<String> {
 }
 
 #[test]
-fn thousand_lines_survive_rotation_in_order() {
+fn e2e_thousand_lines_survive_rotation_in_order() {
     let dir = TempDir::new().unwrap();
     let log = log_path(dir.path(), ["shop", "web-0", "36eda95a"], "app", 0);
     let script = "for i in $(seq 1000); do echo line $i; usleep 500; done; head -c 20000 /bin/busybox | tr -c x x; exit 3";
-    let Some(container) = run_or_skip(&log, script) else {
-        return;
-    };
+    let container = run(&log, script);
 
     let mut files = Vec::new();
     for _ in 0..3 {
@@ -85,24 +73,20 @@ fn thousand_lines_survive_rotation_in_order() {
 }
 
 #[test]
-fn rotation_of_an_ended_container_gives_the_name_back() {
+fn e2e_rotation_of_an_ended_container_gives_the_name_back() {
     let dir = TempDir::new().unwrap();
     let log = dir.path().join("0.log");
-    let Some(container) = run_or_skip(&log, "echo only line") else {
-        return;
-    };
+    let container = run(&log, "echo only line");
     assert_eq!(container.wait(STEP_TIMEOUT).unwrap(), 0);
     assert!(container.rotate().is_err());
     assert_eq!(messages(&log), ["only line"]);
 }
 
 #[test]
-fn dropped_container_ends_and_leaves_its_log() {
+fn e2e_dropped_container_ends_and_leaves_its_log() {
     let dir = TempDir::new().unwrap();
     let log = dir.path().join("0.log");
-    let Some(container) = run_or_skip(&log, "echo here; sleep 1000") else {
-        return;
-    };
+    let container = run(&log, "echo here; sleep 1000");
     let written = || fs::metadata(&log).is_ok_and(|m| m.len() > 0).then_some(());
     poll_until(Instant::now() + STEP_TIMEOUT, written).unwrap();
     assert!(container.wait(Duration::ZERO).is_err(), "still running");
@@ -115,11 +99,4 @@ fn dropped_container_ends_and_leaves_its_log() {
     );
     assert!(!own.exists());
     assert_eq!(messages(&log), ["here"]);
-}
-
-#[test]
-fn rotation_stamps_follow_the_calendar() {
-    assert_eq!(rotation_stamp(0), "19700101-000000");
-    assert_eq!(rotation_stamp(951_827_696), "20000229-123456");
-    assert_eq!(rotation_stamp(1_795_229_874), "20261121-025754");
 }

@@ -56,6 +56,8 @@ fn stamps_follow_the_runtime() {
     );
     assert_eq!(CriDialect::Containerd.stamp(0), "1970-01-01T00:00:00Z");
     assert_eq!(cri::rotation_stamp(4_102_444_799), "20991231-235959");
+    assert_eq!(cri::rotation_stamp(0), "19700101-000000");
+    assert_eq!(cri::rotation_stamp(951_827_696), "20000229-123456", "a leap day");
 }
 
 fn tags(dialect: CriDialect, bytes: usize) -> Vec<(String, usize)> {

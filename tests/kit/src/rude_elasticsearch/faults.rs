@@ -12,7 +12,8 @@ use std::fmt;
 use std::time::Duration;
 
 /// What goes wrong with a whole `_bulk` request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// The connection is cut before anything is stored.
     CutBeforeCommit,
@@ -39,7 +40,8 @@ pub enum Fault {
 }
 
 /// How a whole request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Refused {
     /// 429, indexing pressure.
     Pressure429,
@@ -114,7 +116,8 @@ pub(super) fn html(status: u16) -> super::http::Response {
 }
 
 /// When a fault strikes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Odds {
     /// Every request.
     Always,
@@ -125,7 +128,8 @@ pub enum Odds {
 }
 
 /// What an index answers to every item for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BlockKind {
     /// `index.blocks.write`: 403 `cluster_block_exception`.
     Write403,

@@ -4,7 +4,7 @@
 //! own its socket. Only well-formed requests of a test's own client reach it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 /// A request line or header longer than this is refused.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
@@ -88,6 +88,11 @@ impl Connection {
         }
         self.read_body(request)?;
         Ok(true)
+    }
+
+    /// Our end.
+    pub(super) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.writer.local_addr()
     }
 
     /// Writes an answer.

@@ -2,16 +2,19 @@
 
 use super::answers::{Items, Outcome, Refusal, json, plain_error, pretty};
 use super::bulk;
+use super::control;
 use super::faults::{Fault, Refused, Script, html};
 use super::filter_path::FilterPath;
 use super::http::{Connection, Request, Response};
+use super::other::{self, wrong_method};
 use super::store::{Keeping, Store};
-use super::{Arrival, Route, Seen};
+use super::{Arrival, Route, Seen, Stats};
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How many requests are remembered in full.
@@ -27,11 +30,15 @@ pub(super) struct Shared {
     pub(super) seen: Mutex<VecDeque<Seen>>,
     pub(super) announced: AtomicBool,
     pub(super) requests: AtomicU64,
+    pub(super) items: AtomicU64,
     pub(super) wire_bytes: AtomicU64,
     pub(super) body_bytes: AtomicU64,
     pub(super) connected: AtomicU64,
     connections: Mutex<HashMap<u64, TcpStream>>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
     stopping: AtomicBool,
+    /// The handle is gone: nobody may switch it on again.
+    closed: AtomicBool,
     /// Counts what may end somebody's waiting: finished requests, releases, switching off.
     progress: Mutex<u64>,
     changed: Condvar,
@@ -45,6 +52,8 @@ enum Reply {
     Answer(Response),
     Half(Response),
     Cut,
+    /// The answer, and after it nobody answers for this long.
+    AnswerThenOff(Response, Duration),
 }
 
 impl Shared {
@@ -82,8 +91,63 @@ impl Shared {
         change(lock(&self.script).get_or_insert_with(|| Script::new(0)))
     }
 
+    /// Starts to accept.
+    pub(super) fn listen(listener: TcpListener) -> Arc<Self> {
+        let shared = Arc::<Self>::default();
+        shared.start_accepting(listener);
+        shared
+    }
+
+    fn start_accepting(self: &Arc<Self>, listener: TcpListener) {
+        let shared = Arc::clone(self);
+        *lock(&self.accepting) = Some(std::thread::spawn(move || shared.accept(listener)));
+    }
+
+    /// Closes the port at `address` and cuts all connections; returns when nobody listens any more.
+    pub(super) fn off(&self, address: SocketAddr) {
+        let Some(accepting) = lock(&self.accepting).take() else {
+            return;
+        };
+        self.stopping.store(true, Ordering::SeqCst);
+        // Wakes the accepting thread. It fails only when the listener is gone, which is what is wanted.
+        let _woken = TcpStream::connect(address);
+        // The thread's own panic, if any, was printed already.
+        let _joined = accepting.join();
+    }
+
+    /// Off for good.
+    pub(super) fn close(&self, address: SocketAddr) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.off(address);
+    }
+
+    /// Listens again, at the same address.
+    pub(super) fn on(self: &Arc<Self>, address: SocketAddr) {
+        if self.closed.load(Ordering::SeqCst) || lock(&self.accepting).is_some() {
+            return;
+        }
+        self.stopping.store(false, Ordering::SeqCst);
+        self.start_accepting(TcpListener::bind(address).expect("the port that was ours"));
+    }
+
+    /// All counters.
+    pub(super) fn stats(&self) -> Stats {
+        let store = lock(&self.store);
+        Stats {
+            requests: self.requests.load(Ordering::Relaxed),
+            items: self.items.load(Ordering::Relaxed),
+            documents: store.stored,
+            duplicates_409: store.conflicts,
+            replaced: store.replaced,
+            connections: self.connected.load(Ordering::Relaxed),
+            wire_bytes: self.wire_bytes.load(Ordering::Relaxed),
+            body_bytes: self.body_bytes.load(Ordering::Relaxed),
+            indices: store.indices().into_iter().collect(),
+        }
+    }
+
     /// Accepts until told to stop; then the listener is closed and all connections are cut.
-    pub(super) fn accept(self: Arc<Self>, listener: TcpListener) {
+    fn accept(self: Arc<Self>, listener: TcpListener) {
         for stream in listener.incoming() {
             if self.stopping.load(Ordering::SeqCst) {
                 break;
@@ -105,14 +169,6 @@ impl Shared {
         self.cut_all();
     }
 
-    pub(super) fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-    }
-
-    pub(super) fn resume(&self) {
-        self.stopping.store(false, Ordering::SeqCst);
-    }
-
     /// Cuts every open connection.
     pub(super) fn cut_all(&self) {
         for (_, stream) in lock(&self.connections).drain() {
@@ -122,20 +178,25 @@ impl Shared {
         self.release();
     }
 
-    fn serve(&self, connection: &mut Connection) -> io::Result<()> {
+    fn serve(self: &Arc<Self>, connection: &mut Connection) -> io::Result<()> {
         let (mut request, mut inflated) = (Request::default(), Vec::new());
         while connection.read(&mut request)? {
             let is_bulk = request.path.ends_with("/_bulk");
             let reply = if is_bulk {
                 self.bulk(&request, &mut inflated)
             } else {
-                Reply::Answer(self.other(&request))
+                self.other(&request)
             };
             self.remember(&request, &reply, if is_bulk { inflated.len() } else { 0 });
             let done = match &reply {
                 Reply::Answer(response) => connection.write(response).map(|()| response.close),
                 Reply::Half(response) => connection.write_half(response).map(|()| true),
                 Reply::Cut => Ok(true),
+                Reply::AnswerThenOff(response, time) => {
+                    connection.write(response)?;
+                    self.off_for(*time, connection.local_address()?);
+                    Ok(true)
+                }
             };
             self.progressed();
             if done? {
@@ -143,6 +204,16 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Off now, on again later; the connection that asked for it is told before.
+    fn off_for(self: &Arc<Self>, time: Duration, address: SocketAddr) {
+        let shared = Arc::clone(self);
+        std::thread::spawn(move || {
+            shared.off(address);
+            std::thread::sleep(time);
+            shared.on(address);
+        });
     }
 
     fn remember(&self, request: &Request, reply: &Reply, body_bytes: usize) {
@@ -158,7 +229,9 @@ impl Shared {
             wire_bytes: request.body.len() as u64,
             body_bytes: body_bytes as u64,
             status: match reply {
-                Reply::Answer(response) | Reply::Half(response) => Some(response.status),
+                Reply::Answer(response) | Reply::Half(response) | Reply::AnswerThenOff(response, _) => {
+                    Some(response.status)
+                }
                 Reply::Cut => None,
             },
         });
@@ -255,6 +328,7 @@ impl Shared {
                 }
             });
             lock(&self.store).stored += count;
+            self.items.fetch_add(count, Ordering::Relaxed);
             let (op, created) = (
                 bulk::first_op(body),
                 Outcome::Created {
@@ -274,6 +348,7 @@ impl Shared {
         if half {
             actions.truncate(actions.len() / 2);
         }
+        self.items.fetch_add(actions.len() as u64, Ordering::Relaxed);
         let mut stored = Vec::new();
         {
             let (mut script, mut store) = (lock(&self.script), lock(&self.store));
@@ -327,28 +402,18 @@ impl Shared {
         !self.stopping.load(Ordering::SeqCst)
     }
 
-    fn other(&self, request: &Request) -> Response {
-        let announced = self.announced.load(Ordering::Relaxed);
-        if let Some(route) = lock(&self.routes).get(&request.path).cloned() {
-            return json(200, route(&request.query).into_bytes());
-        }
+    fn other(&self, request: &Request) -> Reply {
         match (request.method.as_str(), request.path.as_str()) {
-            ("GET" | "HEAD", "/") if announced => json(200, ROOT.to_owned().into_bytes()),
-            ("GET", "/_license") if announced => json(200, LICENSE.to_owned().into_bytes()),
-            ("PUT" | "POST", _) if announced => json(200, b"{\"acknowledged\":true}".to_vec()),
-            (_, "/") => wrong_method(request, "POST"),
-            ("GET", "/_cluster/health") => json(200, HEALTH.to_owned().into_bytes()),
-            _ => plain_error(
-                404,
-                &format!("no such path [{}] in the rude server", request.path),
-            ),
+            ("GET", "/_kit/stats") => Reply::Answer(control::stats(self)),
+            ("GET", "/_kit/documents") => Reply::Answer(control::documents(self, request)),
+            ("POST", "/_kit/control") => match control::obey(self, &request.body) {
+                (response, Some(off)) => Reply::AnswerThenOff(response, off),
+                (response, None) => Reply::Answer(response),
+            },
+            _ => Reply::Answer(other::answer(self, request)),
         }
     }
 }
-
-const HEALTH: &str = r#"{"cluster_name":"rude","status":"green","timed_out":false,"number_of_nodes":1,"number_of_data_nodes":1,"active_primary_shards":0,"active_shards":0,"relocating_shards":0,"initializing_shards":0,"unassigned_shards":0,"unassigned_primary_shards":0,"delayed_unassigned_shards":0,"number_of_pending_tasks":0,"number_of_in_flight_fetch":0,"task_max_waiting_in_queue_millis":0,"active_shards_percent_as_number":100.0}"#;
-const ROOT: &str = r#"{"name":"rude","cluster_name":"rude","cluster_uuid":"a_TTbYxbQD2kfM4b4uCNFQ","version":{"number":"8.19.21","build_flavor":"default","build_type":"zip","lucene_version":"9.12.2","minimum_wire_compatibility_version":"7.17.0","minimum_index_compatibility_version":"7.0.0"},"tagline":"You Know, for Search"}"#;
-const LICENSE: &str = r#"{"license":{"status":"active","uid":"00000000-0000-0000-0000-000000000000","type":"basic","mode":"basic"}}"#;
 
 /// The plain bytes of a body, or the answer when there are more than the limit allows.
 fn body_of<'a>(request: &'a Request, inflated: &'a mut Vec<u8>, limit: usize) -> Result<&'a [u8], Response> {
@@ -375,19 +440,6 @@ fn body_of<'a>(request: &'a Request, inflated: &'a mut Vec<u8>, limit: usize) ->
     // So that the log of requests knows the size without asking how it came.
     inflated.extend_from_slice(&request.body);
     Ok(inflated)
-}
-
-fn wrong_method(request: &Request, allowed: &str) -> Response {
-    let (path, method) = (&request.path, &request.method);
-    let mut response = plain_error(
-        405,
-        &format!("Incorrect HTTP method for uri [{path}] and method [{method}], allowed: [{allowed}]"),
-    );
-    response.headers.push(("allow", allowed.replace(", ", ",")));
-    if method == "HEAD" {
-        response.body.clear();
-    }
-    response
 }
 
 /// A panic in one connection's thread (a failed assertion in a test's hook) must not hide behind poisoned locks.

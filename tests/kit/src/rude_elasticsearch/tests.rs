@@ -3,8 +3,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::time::Instant;
+use std::net::TcpStream;
+use std::sync::Mutex;
 
+mod control;
 mod faults;
 mod goldens;
 
@@ -334,47 +336,4 @@ fn other_paths_do_as_little_as_longshore_may_rely_on() {
         client.ask("GET", "/", &[], b"").unwrap().json()["version"]["number"],
         "8.19.21"
     );
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release -p longshore-kit -- --ignored --nocapture sink_speed"]
-#[expect(clippy::print_stdout, reason = "the figure is the result")]
-fn sink_speed() {
-    let pad = "x".repeat(600);
-    let document = |n: u64| {
-        format!(
-            "{{\"create\":{{\"_index\":\"logstash-2026.01.01\",\"_id\":\"0123456789abcdef0123-{n}\"}}}}\n{{\"log\":\"{}\",\"pad\":\"{pad}\"}}\n",
-            crate::lines::message("s", n, 1, 150)
-        )
-    };
-    for keeping in [Keeping::Nothing, Keeping::Ids] {
-        let server = RudeElasticsearch::start();
-        server.keep(keeping);
-        let mut client = Client::new(&server);
-        let bodies: Vec<(usize, Vec<u8>)> = (0..20u64)
-            .map(|part| {
-                let body: String = (part * 4_500..(part + 1) * 4_500).map(document).collect();
-                (body.len(), gzip(body.as_bytes()))
-            })
-            .collect();
-        let headers = [
-            ("content-type", "application/x-ndjson"),
-            ("content-encoding", "gzip"),
-        ];
-        let start = Instant::now();
-        for (_, body) in &bodies {
-            assert_eq!(
-                client
-                    .ask("POST", "/_bulk?filter_path=errors,items.*.status", &headers, body)
-                    .unwrap()
-                    .status,
-                200
-            );
-        }
-        let bytes: usize = bodies.iter().map(|(bytes, _)| bytes).sum();
-        println!(
-            "{keeping:?}: {:.0} MB/s of body",
-            bytes as f64 / start.elapsed().as_secs_f64() / 1e6
-        );
-    }
 }

@@ -43,12 +43,8 @@ fn url_without_port_or_with_path_is_refused() {
 }
 
 #[test]
-#[ignore = "starts a real Elasticsearch and leaves it running: part of the end-to-end tests"]
-fn real_server_indexes_searches_blocks_and_deletes() {
-    let es = match RealElasticsearch::shared() {
-        Ok(es) => es,
-        Err(reason) => panic!("{reason}"),
-    };
+fn e2e_real_server_indexes_searches_blocks_and_deletes() {
+    let es = RealElasticsearch::shared();
     let prefix = es.prefix("stack");
     let index = format!("{prefix}-one");
     assert_eq!(
