@@ -71,6 +71,11 @@ impl FileState {
         }
     }
 
+    /// Its durable identity.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
     /// Offset of the first byte that is not part of a finished line, and the stamp before it.
     pub fn position(&self) -> (u64, Option<Stamp>) {
         (self.cutter.start(), self.last_stamp)

@@ -3,4 +3,5 @@
 
 pub mod disk;
 pub mod snapshot;
+pub mod task;
 pub mod tracker;

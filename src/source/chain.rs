@@ -128,6 +128,11 @@ impl<S> Chain<S> {
         key
     }
 
+    /// Takes the file at `at` out: another one has taken its name.
+    pub fn remove(&mut self, at: usize) -> Tail<S> {
+        self.tails.remove(at)
+    }
+
     /// Removes the files that `is_over` says nothing holds any more.
     pub fn forget(&mut self, mut is_over: impl FnMut(&Tail<S>) -> bool) -> Vec<Tail<S>> {
         let mut gone = Vec::new();

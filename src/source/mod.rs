@@ -7,3 +7,4 @@ pub mod lines;
 pub mod pod_path;
 pub mod registry;
 pub mod tail;
+pub mod task;

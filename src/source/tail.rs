@@ -101,6 +101,10 @@ pub struct Tail<S> {
     pub last_growth: Instant,
     /// Not to be read before this save of the checkpoint is durable.
     pub wait_for_save: Option<u64>,
+    /// Its part before the first start is not wanted.
+    pub skip_old: bool,
+    /// When bytes of it were first seen to be unread.
+    pub unread_since: Option<Instant>,
     /// Why it is not read.
     pub problem: Option<String>,
 }
@@ -124,6 +128,8 @@ impl<S> Tail<S> {
             nameless_since: None,
             last_growth: now,
             wait_for_save: None,
+            skip_old: false,
+            unread_since: None,
             problem: None,
         }
     }

@@ -1,0 +1,625 @@
+//! The reader thread: directories and files of the node enter, batches and checkpoints leave.
+//!
+//! One loop: take notes (acks, saved checkpoints, changed directories, the stop), list what is due,
+//! give every container instance its quantum of bytes, hand out what is closed, publish, wait. The
+//! thread owns its tails, the hot path ([`Reader`]) and the tracker, so nothing here is locked or
+//! atomic per line. Promises: nothing is read while the budget is used up or a batch waits for the
+//! sink; a file's identity is durable before its stampless lines ship; a partial group is cut by time
+//! only after the cut is durable.
+
+mod checkpoints;
+mod container;
+mod desk;
+mod files;
+mod instance;
+mod status;
+
+use self::container::Container;
+use self::desk::Desk;
+use super::disk::LogFolders;
+use super::pod_path;
+use crate::batch::Limits;
+use crate::checkpoint::disk::Loaded;
+use crate::checkpoint::snapshot::Entry;
+use crate::codec::gzip::compressor;
+use crate::config;
+use crate::enrich::cache::Directory;
+use crate::flow::budget::Budget;
+use crate::reader::Reader;
+use crate::record::{Ack, Batch};
+use crate::sink::elasticsearch::encode::EncodeConfig;
+use crate::telemetry::board::Board;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tracing::{info, warn};
+
+/// Hot files are polled this often; all polls fall on multiples of it, so that they share wake-ups.
+const TICK: Duration = Duration::from_millis(100);
+/// Checkpoints are saved this often while something changes.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// The status board is renewed this often while something changes.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Events of the watch ask for a listing at most this often.
+const EVENT_INTERVAL: Duration = Duration::from_millis(100);
+/// Deleted files that only we hold are drained for so long when the process ends.
+const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
+/// A batch that waits for the sink's channel is offered again after this.
+const BLOCKED_WAIT: Duration = Duration::from_millis(20);
+
+/// What reaches the reader thread.
+#[derive(Debug)]
+pub enum Note {
+    /// A batch is safe.
+    Acked(Ack),
+    /// A checkpoint was saved, or not.
+    Saved {
+        /// As it was asked for.
+        number: u64,
+        /// Whether it is durable.
+        durable: bool,
+    },
+    /// A watched directory changed.
+    Changed,
+    /// The watch lost events.
+    Overflow,
+    /// Metadata changed.
+    Metadata,
+    /// Stop reading.
+    Stop,
+    /// The sink has ended: no ack comes any more.
+    SinkEnded,
+}
+
+/// What the reader thread is made of.
+pub struct Setup {
+    /// What to read, and how.
+    pub source: config::Source,
+    /// How long a new container waits for its metadata.
+    pub metadata_wait: Duration,
+    /// When a batch is full.
+    pub limits: Limits,
+    /// How documents look.
+    pub encode: EncodeConfig,
+    /// gzip level.
+    pub compression: u8,
+    /// What the last checkpoint knew.
+    pub loaded: Loaded,
+    /// Metadata of pods.
+    pub directory: Arc<Directory>,
+    /// Bytes in flight.
+    pub budget: Arc<Budget>,
+    /// The status board.
+    pub board: Arc<Board>,
+    /// To the sink.
+    pub batches: mpsc::Sender<Batch>,
+    /// To the checkpoint thread: ascending numbers, and all entries.
+    pub saves: Sender<(u64, Vec<Entry>)>,
+    /// To ourselves, for the watch.
+    pub notes: Sender<Note>,
+}
+
+/// The reader thread.
+pub struct Source {
+    desk: Desk,
+    containers: BTreeMap<String, Container>,
+    config: config::Source,
+    budget: Arc<Budget>,
+    batches: Option<mpsc::Sender<Batch>>,
+    waiting: VecDeque<Batch>,
+    saves: Sender<(u64, Vec<Entry>)>,
+    notes: Sender<Note>,
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<String>,
+    rescan_at: Instant,
+    root_problem: Option<String>,
+    save_at: Instant,
+    status_at: Instant,
+    metadata_version: u64,
+    stopping: bool,
+    sink_ended: bool,
+}
+
+impl Source {
+    /// A thread that has read nothing yet.
+    pub fn new(setup: Setup) -> Source {
+        let now = clock();
+        let Setup {
+            source,
+            limits,
+            encode,
+            compression,
+            loaded,
+            ..
+        } = setup;
+        let folders = LogFolders {
+            root: source.pod_logs_dir.clone(),
+            containers_dir: source.containers_dir.clone(),
+            docker_roots: source.docker_roots.clone(),
+        };
+        let layout = encode.layout;
+        let reader = Reader::new(encode, limits, compressor(compression), source.max_line as usize);
+        let mut desk = Desk::new(folders, reader, layout, loaded, now, setup.board, setup.directory);
+        desk.start_at_end &= source.start_at == config::StartAt::End;
+        desk.max_open_files = source.max_open_files;
+        desk.partial_idle = source.partial_idle;
+        desk.metadata_wait = setup.metadata_wait;
+        desk.rescan_interval = source.rescan_interval;
+        Source {
+            desk,
+            containers: BTreeMap::new(),
+            config: source,
+            budget: setup.budget,
+            batches: Some(setup.batches),
+            waiting: VecDeque::new(),
+            saves: setup.saves,
+            notes: setup.notes,
+            watcher: None,
+            watched: BTreeSet::new(),
+            rescan_at: now,
+            root_problem: None,
+            save_at: now,
+            status_at: now,
+            metadata_version: 0,
+            stopping: false,
+            sink_ended: false,
+        }
+    }
+
+    /// Runs until it is told to stop and the sink has ended, then saves the last checkpoint.
+    pub fn run(mut self, notes: &Receiver<Note>) {
+        self.start_watch();
+        while !self.stopping {
+            self.turn();
+            match notes.recv_timeout(self.wait()) {
+                Ok(note) => self.on_note(note),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(note) = notes.try_recv() {
+                self.on_note(note);
+            }
+        }
+        self.drain_deleted();
+        self.hand_out_rest();
+        while !self.sink_ended {
+            match notes.recv() {
+                Ok(note) => self.on_note(note),
+                Err(_) => return,
+            }
+        }
+        self.save_last(notes);
+    }
+
+    fn on_note(&mut self, note: Note) {
+        match note {
+            Note::Acked(ack) => {
+                let files = self.desk.tracker.on_ack(ack.batch);
+                self.desk.on_acked(&files);
+            }
+            Note::Saved { number, durable } => {
+                self.desk.on_saved(number, durable);
+                for container in self
+                    .containers
+                    .values_mut()
+                    .filter(|container| container.waits_for_save())
+                {
+                    container.wake(self.desk.now);
+                }
+            }
+            Note::Changed => self.rescan_at = self.rescan_at.min(self.desk.now + EVENT_INTERVAL),
+            Note::Overflow => {
+                self.desk.counts.forced_rescans += 1;
+                self.rescan_at = self.desk.now;
+                self.containers.values_mut().for_each(Container::must_list);
+            }
+            // The turn looks at the directory's version.
+            Note::Metadata => {}
+            Note::Stop => self.stopping = true,
+            Note::SinkEnded => self.sink_ended = true,
+        }
+    }
+
+    /// One turn: everything that is due now.
+    fn turn(&mut self) {
+        self.desk.begin_turn(clock(), unix_ms());
+        if self.rescan_at <= self.desk.now {
+            self.rescan();
+        }
+        self.refresh_metadata();
+        self.offer();
+        let mut blocked = !self.may_read();
+        let due: Vec<String> = self.due();
+        for path in due {
+            blocked = blocked || !self.may_read();
+            if let Some(container) = self.containers.get_mut(&path) {
+                container.poll(&mut self.desk, !blocked);
+                self.collect();
+            }
+        }
+        self.desk.blocked = blocked;
+        self.desk.reader.poll(self.desk.now);
+        self.collect();
+        self.trim_descriptors();
+        self.save_when_due();
+        self.publish();
+    }
+
+    /// Containers whose poll is due, beginning after the one that was last served: when the budget
+    /// ends in the middle of a turn, the next turn goes on with the others.
+    fn due(&mut self) -> Vec<String> {
+        let now = self.desk.now;
+        let mut due: Vec<String> = Vec::new();
+        due.extend(
+            self.containers
+                .iter()
+                .filter(|(_, container)| container.is_due(now))
+                .map(|(path, _)| path.clone()),
+        );
+        let first = due
+            .iter()
+            .position(|path| *path > self.desk.last_served)
+            .unwrap_or(0);
+        due.rotate_left(first);
+        due
+    }
+
+    fn may_read(&self) -> bool {
+        self.waiting.is_empty() && self.budget.has_room()
+    }
+
+    /// Takes closed batches from the hot path and offers them to the sink.
+    fn collect(&mut self) {
+        for handout in self.desk.reader.take_ready() {
+            self.desk
+                .tracker
+                .on_handed_out(handout.batch.seq, &handout.ranges);
+            self.desk.handed_out += handout.batch.body.source_bytes();
+            self.budget.take(handout.batch.body.resident_bytes());
+            self.waiting.push_back(handout.batch);
+        }
+        // Before the sink can move them on, the ledger must know them.
+        if !self.waiting.is_empty() {
+            self.publish_ledger();
+            self.offer();
+        }
+    }
+
+    fn offer(&mut self) {
+        let Some(batches) = &self.batches else { return };
+        while let Some(batch) = self.waiting.pop_front() {
+            if let Err(TrySendError::Full(batch) | TrySendError::Closed(batch)) = batches.try_send(batch) {
+                self.waiting.push_front(batch);
+                return;
+            }
+        }
+    }
+
+    /// How long nothing needs to be done unless a note comes.
+    fn wait(&self) -> Duration {
+        let now = clock();
+        if self.desk.blocked {
+            return BLOCKED_WAIT;
+        }
+        let polls = self.containers.values().map(|container| container.next_poll);
+        let save = self.desk.save_wanted().then_some(self.save_at);
+        let status = self.desk.active.then_some(self.status_at);
+        let deadlines = polls
+            .chain([self.rescan_at])
+            .chain(self.desk.reader.next_deadline())
+            .chain(save)
+            .chain(status);
+        let next = deadlines.min().unwrap_or(self.rescan_at);
+        next.saturating_duration_since(now)
+    }
+
+    /// Lists pods and containers.
+    fn rescan(&mut self) {
+        self.rescan_at = self.desk.now + self.desk.rescan_interval;
+        let pods = match self.desk.folders.directories("") {
+            Ok(pods) => pods,
+            Err(error) => return self.on_root_error(&error),
+        };
+        if self.root_problem.take().is_some() {
+            info!(path = %self.config.pod_logs_dir.display(), "the pod log directory can be read again");
+        }
+        self.watch("");
+        let mut present = BTreeSet::new();
+        for name in pods {
+            let Some(pod) = pod_path::pod_dir(&name).filter(|pod| self.is_wanted(pod)) else {
+                continue;
+            };
+            self.watch(&name);
+            let Ok(containers) = self.desk.folders.directories(&name) else {
+                self.desk.counts.read_errors += 1;
+                present.extend(
+                    self.containers
+                        .keys()
+                        .filter(|path| path.starts_with(&format!("{name}/")))
+                        .cloned(),
+                );
+                continue;
+            };
+            for container in containers {
+                if self
+                    .config
+                    .exclude
+                    .containers
+                    .iter()
+                    .any(|glob| glob.matches(&container))
+                {
+                    continue;
+                }
+                let path = format!("{name}/{container}");
+                if !self.containers.contains_key(&path) {
+                    let new = Container::new(
+                        pod.clone(),
+                        container,
+                        path.clone(),
+                        !self.desk.first_listing_done,
+                        self.desk.now,
+                    );
+                    self.containers.insert(path.clone(), new);
+                }
+                present.insert(path);
+            }
+        }
+        for (path, container) in &mut self.containers {
+            container.on_presence(present.contains(path));
+        }
+        self.watched
+            .retain(|name| name.is_empty() || present.iter().any(|path| path.starts_with(name.as_str())));
+        self.forget_gone();
+        self.expire_entries(&present);
+        self.desk.first_listing_done = true;
+    }
+
+    fn is_wanted(&self, pod: &pod_path::PodName) -> bool {
+        let config::Source {
+            own_namespace,
+            own_pod,
+            exclude,
+            ..
+        } = &self.config;
+        let own = !own_pod.is_empty()
+            && pod.pod == *own_pod
+            && (own_namespace.is_empty() || pod.namespace == *own_namespace);
+        let excluded = exclude.namespaces.iter().any(|glob| glob.matches(&pod.namespace))
+            || exclude.pods.iter().any(|glob| glob.matches(&pod.pod));
+        !own && !excluded
+    }
+
+    fn on_root_error(&mut self, error: &io::Error) {
+        self.watched.remove("");
+        let path = self.config.pod_logs_dir.display().to_string();
+        let text = error.to_string();
+        if self.root_problem.as_ref() != Some(&text) {
+            self.desk.counts.read_errors += 1;
+            warn!(
+                path,
+                error = text,
+                "cannot list the pod log directory; is it mounted, and may this user read it? Trying again"
+            );
+            self.root_problem = Some(text);
+        }
+        if error.kind() == io::ErrorKind::NotFound {
+            self.containers
+                .values_mut()
+                .for_each(|container| container.on_presence(false));
+            self.forget_gone();
+            self.desk.first_listing_done = true;
+        }
+    }
+
+    /// Containers whose directory is gone and whose files are delivered.
+    fn forget_gone(&mut self) {
+        let over: Vec<String> = self
+            .containers
+            .iter()
+            .filter(|(_, container)| container.is_over())
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in over {
+            let Some(container) = self.containers.remove(&path) else {
+                continue;
+            };
+            let uid = container.place.pod.uid;
+            if !self.containers.values().any(|other| other.place.pod.uid == uid) {
+                self.desk.directory.forget(&uid);
+            }
+        }
+    }
+
+    /// Entries of the last checkpoint whose files went away while nobody read them.
+    fn expire_entries(&mut self, present: &BTreeSet<String>) {
+        let containers = &self.containers;
+        let gone = |entry: &Entry| {
+            let path = format!(
+                "{}_{}_{}/{}",
+                entry.namespace, entry.pod, entry.uid, entry.container
+            );
+            match containers.get(&path) {
+                Some(container) => container.knows_all(entry.restart),
+                None => !present.contains(&path),
+            }
+        };
+        for entry in self.desk.registry.expire(gone) {
+            self.desk.on_expired(&entry);
+        }
+    }
+
+    fn refresh_metadata(&mut self) {
+        let version = self.desk.directory.version();
+        if version != self.metadata_version {
+            self.metadata_version = version;
+            for container in self.containers.values_mut() {
+                container.on_metadata(&mut self.desk);
+            }
+        }
+    }
+
+    fn start_watch(&mut self) {
+        let notes = self.notes.clone();
+        let on_event = move |event: notify::Result<notify::Event>| {
+            let note = match event {
+                Ok(event) if event.need_rescan() => Note::Overflow,
+                Ok(event) if event.kind.is_access() => return,
+                Ok(_) => Note::Changed,
+                Err(_) => Note::Overflow,
+            };
+            // A closed channel means that the reader has ended; there is nobody to tell.
+            let _ = notes.send(note);
+        };
+        match notify::recommended_watcher(on_event) {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(error) => self.on_watch_error("", &error),
+        }
+    }
+
+    /// Watches a directory, not below it: container directories are looked at by their mtime.
+    fn watch(&mut self, name: &str) {
+        let Some(watcher) = &mut self.watcher else { return };
+        if self.watched.contains(name) {
+            return;
+        }
+        match watcher.watch(&self.config.pod_logs_dir.join(name), RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                self.watched.insert(name.to_owned());
+                self.desk.watching = true;
+            }
+            Err(error) => self.on_watch_error(name, &error),
+        }
+    }
+
+    fn on_watch_error(&mut self, name: &str, error: &notify::Error) {
+        if std::mem::replace(&mut self.desk.watching, false) || !self.desk.first_listing_done {
+            let path = self.config.pod_logs_dir.join(name).display().to_string();
+            warn!(path, %error, "cannot watch a directory (raise fs.inotify.max_user_watches or max_user_instances); new files are found by listing");
+        }
+        self.desk.counts.forced_rescans += 1;
+    }
+
+    fn save_when_due(&mut self) {
+        let desk = &mut self.desk;
+        if !desk.save_wanted() || (desk.now < self.save_at && !desk.urgent) {
+            return;
+        }
+        self.save_at = desk.now + SAVE_INTERVAL;
+        let entries = checkpoints::entries(&mut self.containers, desk);
+        let number = desk.begin_save();
+        // The checkpoint thread lives longer than this one.
+        let _ = self.saves.send((number, entries));
+    }
+
+    fn publish(&mut self) {
+        self.publish_ledger();
+        let due = self.status_at <= self.desk.now && self.desk.active;
+        if due || self.rescan_at == self.desk.now + self.desk.rescan_interval {
+            self.status_at = self.desk.now + STATUS_INTERVAL;
+            self.desk.active = false;
+            status::publish(&mut self.containers, &self.desk);
+        } else {
+            status::publish_life(&self.desk);
+        }
+    }
+
+    fn publish_ledger(&mut self) {
+        let held = self.containers.values().map(Container::held_bytes).sum();
+        self.desk.publish_ledger(held);
+    }
+
+    /// Closes the descriptors that were not used for longest, down to the limit.
+    fn trim_descriptors(&mut self) {
+        if !std::mem::take(&mut self.desk.starved) {
+            return;
+        }
+        let mut idle: Vec<(Instant, String, u32, u64)> = Vec::new();
+        for (path, container) in &self.containers {
+            idle.extend(
+                container
+                    .idle_descriptors()
+                    .map(|(used, restart, key)| (used, path.clone(), restart, key)),
+            );
+        }
+        idle.sort();
+        let surplus = (self.desk.open_files + 1 + self.desk.max_open_files / 8)
+            .saturating_sub(self.desk.max_open_files);
+        for (_, path, restart, key) in idle.into_iter().take(surplus) {
+            if let Some(container) = self.containers.get_mut(&path) {
+                container.close(restart, key, &mut self.desk);
+            }
+        }
+    }
+
+    /// Reads the files to their ends that only our descriptors keep.
+    fn drain_deleted(&mut self) {
+        let deadline = clock() + DRAIN_LIMIT;
+        loop {
+            self.desk.begin_turn(clock(), unix_ms());
+            let mut more = false;
+            for container in self.containers.values_mut() {
+                more |= container.drain_deleted(&mut self.desk);
+            }
+            self.collect();
+            if !more || self.desk.now >= deadline {
+                return;
+            }
+        }
+    }
+
+    /// Hands out everything that is closed or open; the sink then knows that nothing more comes.
+    fn hand_out_rest(&mut self) {
+        self.desk.reader.close_batch();
+        self.collect();
+        while let Some(batch) = self.waiting.pop_front() {
+            // Fails only when the sink is gone; the batch is unacked then, and will be read again.
+            if let Some(batches) = &self.batches {
+                let _ = batches.blocking_send(batch);
+            }
+        }
+        self.batches = None;
+        self.publish_ledger();
+    }
+
+    fn save_last(&mut self, notes: &Receiver<Note>) {
+        self.desk.begin_turn(clock(), unix_ms());
+        let entries = checkpoints::entries(&mut self.containers, &mut self.desk);
+        let number = self.desk.begin_save();
+        if self.saves.send((number, entries)).is_err() {
+            return;
+        }
+        while self.desk.saving.is_some() {
+            match notes.recv() {
+                Ok(note) => self.on_note(note),
+                Err(_) => return,
+            }
+        }
+        status::publish(&mut self.containers, &self.desk);
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the reader thread reads the clock"
+)]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the reader thread reads the clock"
+)]
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests;

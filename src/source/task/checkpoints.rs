@@ -1,0 +1,91 @@
+//! What the next checkpoint says of every file.
+
+use super::container::{Container, Place};
+use super::desk::Desk;
+use super::files::{Source, hint, mark_of};
+use super::instance::Instance;
+use crate::checkpoint::snapshot::{CutEntry, Entry};
+use crate::reader::FileState;
+use crate::record::{Stamp, Stream};
+use crate::source::tail::{RECENT_BYTES, Tail};
+use std::collections::BTreeMap;
+use twox_hash::XxHash3_64;
+
+/// Everything before the offset is delivered or durably kept; the stamp is the last one before it.
+pub(super) fn commit(instance: &Instance, file: &FileState, desk: &Desk) -> (u64, Option<Stamp>) {
+    let id = file.id();
+    let unacked = desk
+        .tracker
+        .lowest(id)
+        .map(|range| (range.start, range.stamp_before));
+    let open = desk
+        .reader
+        .open_range(id)
+        .map(|range| (range.start, range.stamp_before));
+    let partial = instance
+        .state
+        .as_ref()
+        .and_then(|state| state.partials.lowest(id));
+    let candidates = [Some(file.position()), unacked, open, partial];
+    candidates
+        .into_iter()
+        .flatten()
+        .min_by_key(|(offset, _)| *offset)
+        .unwrap_or_default()
+}
+
+/// The entries of all files: those that are followed, and those that nobody has claimed.
+pub(super) fn entries(containers: &mut BTreeMap<String, Container>, desk: &mut Desk) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = desk.registry.unclaimed().cloned().collect();
+    for container in containers.values() {
+        for instance in container.instances.values() {
+            for tail in instance.chain.tails() {
+                entries.extend(entry(&container.place, instance, tail, desk));
+            }
+        }
+    }
+    entries
+}
+
+fn entry(place: &Place, instance: &Instance, tail: &Tail<FileState>, desk: &Desk) -> Option<Entry> {
+    let identity = tail.identity?;
+    let file = tail.state.as_ref()?;
+    let (offset, last_stamp) = commit(instance, file, desk);
+    let inode = hint(tail);
+    let cuts = file.cuts().iter().filter(|cut| cut.end > offset);
+    Some(Entry {
+        namespace: place.pod.namespace.clone(),
+        pod: place.pod.pod.clone(),
+        uid: place.pod.uid.clone(),
+        container: place.container.clone(),
+        restart: instance.restart(),
+        fingerprint: identity.fingerprint.0,
+        epoch: identity.epoch,
+        offset,
+        size: tail.size.max(file.read_offset()),
+        finished: tail.finished,
+        dev: inode.dev,
+        ino: inode.ino,
+        first_seen: identity.first_seen,
+        last_stamp: last_stamp.map(|stamp| (stamp.secs, stamp.nanos)),
+        mark: mark(instance, tail, file, offset),
+        cuts: cuts
+            .map(|cut| CutEntry {
+                stderr: cut.stream == Stream::Stderr,
+                end: cut.end,
+            })
+            .collect(),
+    })
+}
+
+/// Hash of the bytes before the offset; from memory when everything is committed.
+fn mark(instance: &Instance, tail: &Tail<FileState>, file: &FileState, offset: u64) -> Option<u64> {
+    let recent = tail.recent.bytes();
+    if offset == file.read_offset() && recent.len() as u64 == offset.min(RECENT_BYTES as u64) {
+        return Some(XxHash3_64::oneshot(recent));
+    }
+    match &instance.descriptors.get(&tail.key)?.source {
+        Source::Plain(log) => mark_of(log, offset),
+        Source::Gzip(_) => None,
+    }
+}

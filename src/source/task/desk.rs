@@ -1,0 +1,225 @@
+//! What all containers of a reader thread share: the hot path, the registry, the tracker, the
+//! folders, the counts.
+
+use crate::checkpoint::disk::Loaded;
+use crate::checkpoint::snapshot::Entry;
+use crate::checkpoint::tracker::Tracker;
+use crate::enrich::cache::Directory;
+use crate::parse::cri::CriParser;
+use crate::reader::Reader;
+use crate::record::FileId;
+use crate::sink::elasticsearch::schema::Layout;
+use crate::source::disk::LogFolders;
+use crate::source::registry::Registry;
+use crate::source::tail::{RECENT_BYTES, TailKey};
+use crate::telemetry::board::Board;
+use crate::telemetry::ledger::{LostReason, ReaderTotals};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// Bytes that a container instance may read per turn.
+pub(super) const QUANTUM: usize = 256 * 1024;
+
+/// What went wrong or was unusual, since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) forced_rescans: u64,
+    pub(super) read_errors: u64,
+    pub(super) checkpoint_errors: u64,
+}
+
+/// What all containers of a reader thread share.
+pub(super) struct Desk {
+    pub(super) folders: LogFolders,
+    pub(super) reader: Reader,
+    pub(super) layout: Layout,
+    pub(super) registry: Registry,
+    pub(super) tracker: Tracker,
+    pub(super) cri: CriParser,
+    pub(super) directory: Arc<Directory>,
+    pub(super) board: Arc<Board>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) next_key: TailKey,
+    pub(super) now: Instant,
+    pub(super) unix_ms: u64,
+    pub(super) epoch: Instant,
+    pub(super) last_served: String,
+    pub(super) partial_idle: Duration,
+    pub(super) metadata_wait: Duration,
+    pub(super) rescan_interval: Duration,
+    /// Files found now begin at their end.
+    pub(super) start_at_end: bool,
+    pub(super) first_listing_done: bool,
+    pub(super) max_open_files: usize,
+    pub(super) open_files: usize,
+    /// A file could not be opened because the limit was reached.
+    pub(super) starved: bool,
+    pub(super) watching: bool,
+    pub(super) blocked: bool,
+    pub(super) counts: Counts,
+    pub(super) read: u64,
+    pub(super) handed_out: u64,
+    /// Something changed since the status was published.
+    pub(super) active: bool,
+    /// Something changed since the last checkpoint.
+    pub(super) dirty: bool,
+    /// Somebody waits for the next checkpoint.
+    pub(super) urgent: bool,
+    /// The save under way.
+    pub(super) saving: Option<u64>,
+    last_save: u64,
+    pub(super) saved: u64,
+    pub(super) saved_ms: u64,
+    pub(super) acked_ms: HashMap<FileId, u64>,
+    pub(super) turns: u64,
+}
+
+impl Desk {
+    pub(super) fn new(
+        folders: LogFolders,
+        reader: Reader,
+        layout: Layout,
+        loaded: Loaded,
+        now: Instant,
+        board: Arc<Board>,
+        directory: Arc<Directory>,
+    ) -> Desk {
+        Desk {
+            folders,
+            reader,
+            layout,
+            registry: Registry::new(loaded.entries),
+            tracker: Tracker::default(),
+            cri: CriParser::default(),
+            directory,
+            board,
+            buffer: vec![0; QUANTUM + RECENT_BYTES],
+            next_key: 0,
+            now,
+            unix_ms: 0,
+            epoch: now,
+            last_served: String::new(),
+            partial_idle: Duration::from_secs(30),
+            metadata_wait: Duration::ZERO,
+            rescan_interval: Duration::from_secs(5),
+            start_at_end: loaded.first_start,
+            first_listing_done: false,
+            max_open_files: 1024,
+            open_files: 0,
+            starved: false,
+            watching: false,
+            blocked: false,
+            counts: Counts::default(),
+            read: 0,
+            handed_out: 0,
+            active: true,
+            dirty: false,
+            urgent: false,
+            saving: None,
+            last_save: 0,
+            saved: 0,
+            saved_ms: 0,
+            acked_ms: HashMap::new(),
+            turns: 0,
+        }
+    }
+
+    pub(super) fn begin_turn(&mut self, now: Instant, unix_ms: u64) {
+        self.now = now;
+        self.unix_ms = unix_ms;
+        self.turns += 1;
+    }
+
+    pub(super) fn on_acked(&mut self, files: &[FileId]) {
+        self.dirty = true;
+        self.active = true;
+        for file in files {
+            self.acked_ms.insert(*file, self.unix_ms);
+        }
+    }
+
+    /// The number of the save that will hold everything known now; it comes soon.
+    pub(super) fn next_save(&mut self) -> u64 {
+        self.dirty = true;
+        self.urgent = true;
+        self.last_save + 1
+    }
+
+    pub(super) fn save_wanted(&self) -> bool {
+        self.dirty && self.saving.is_none()
+    }
+
+    pub(super) fn begin_save(&mut self) -> u64 {
+        self.last_save += 1;
+        self.dirty = false;
+        self.urgent = false;
+        self.saving = Some(self.last_save);
+        self.last_save
+    }
+
+    pub(super) fn on_saved(&mut self, number: u64, durable: bool) {
+        self.saving = None;
+        if durable {
+            self.saved = self.saved.max(number);
+            self.saved_ms = self.unix_ms;
+        } else {
+            self.dirty = true;
+            self.counts.checkpoint_errors += 1;
+        }
+    }
+
+    pub(super) fn on_lost(&self, reason: LostReason, bytes: u64) {
+        self.board.ledger().on_lost_unread(reason, bytes);
+    }
+
+    /// A file that the last checkpoint knew is gone.
+    pub(super) fn on_expired(&mut self, entry: &Entry) {
+        self.dirty = true;
+        let lost = entry.size.saturating_sub(entry.offset);
+        if lost > 0 {
+            let Entry {
+                namespace,
+                pod,
+                container,
+                restart,
+                ..
+            } = entry;
+            warn!(
+                namespace,
+                pod,
+                container,
+                restart,
+                bytes = lost,
+                "a log file was deleted while nobody read it; its rest is lost"
+            );
+            self.on_lost(LostReason::DeletedUnread, lost);
+        }
+    }
+
+    /// Notes an error of a file or directory; logs it when it is new.
+    pub(super) fn on_problem(&mut self, problem: &mut Option<String>, path: &str, error: &std::io::Error) {
+        self.counts.read_errors += 1;
+        let text = error.to_string();
+        if problem.as_ref() != Some(&text) {
+            warn!(
+                path,
+                error = text,
+                "cannot read; the agent needs read access below pod_logs_dir. Trying again"
+            );
+            *problem = Some(text);
+        }
+    }
+
+    pub(super) fn publish_ledger(&mut self, held: u64) {
+        let totals = ReaderTotals {
+            read: self.read,
+            held,
+            open: self.reader.open_bytes(),
+            handed_out: self.handed_out,
+            skipped: self.reader.unusual().truncated_bytes,
+        };
+        self.board.ledger().on_reader(totals);
+    }
+}

@@ -1,0 +1,532 @@
+//! Reading one file of an instance: open, identify, read on, notice truncation.
+
+use super::container::Place;
+use super::desk::{Desk, QUANTUM};
+use super::instance::{Instance, become_compressed};
+use crate::checkpoint::snapshot::Entry;
+use crate::reader::{Cut, FileState};
+use crate::record::Stamp;
+use crate::source::chain::NAMELESS_QUIET;
+use crate::source::disk::{GzipFile, Inflated, LogFile};
+use crate::source::fingerprint::{Fingerprint, HEAD_BYTES, file_id, fingerprint};
+use crate::source::tail::{Identity, Inode, RECENT_BYTES, Tail};
+use crate::telemetry::ledger::LostReason;
+use std::io;
+use std::time::Instant;
+use tracing::{info, warn};
+use twox_hash::XxHash3_64;
+
+/// How a step of reading ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// Nothing can be read now.
+    Waits,
+    /// The name leads to another file: the directory must be listed.
+    Stale,
+    /// So many bytes were read, and there may be more.
+    Bytes(usize),
+    /// So many bytes were read, up to the end.
+    End(usize),
+    /// The file begins anew.
+    Restarted,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Descriptor {
+    pub(super) source: Source,
+    pub(super) used: Instant,
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    Plain(LogFile),
+    Gzip(Box<GzipFile>),
+}
+
+impl Instance {
+    /// Reads at most `limit` bytes of the file at `at`. `complete`: its next end is the end.
+    pub(super) fn step(
+        &mut self,
+        at: usize,
+        limit: usize,
+        complete: bool,
+        place: &Place,
+        desk: &mut Desk,
+    ) -> Step {
+        if self.chain.tails()[at].identity.is_none() {
+            match self.identify(at, complete, place, desk) {
+                Ok(true) => {}
+                Ok(false) if complete && self.chain.tails()[at].size == 0 => return Step::End(0),
+                Ok(false) => return Step::Waits,
+                Err(step) => return step,
+            }
+        }
+        let tail = &mut self.chain.tails_mut()[at];
+        if let Some(save) = tail.wait_for_save {
+            if save > desk.saved {
+                // A save that failed is asked for again.
+                desk.dirty = true;
+                desk.urgent = true;
+                return Step::Waits;
+            }
+            tail.wait_for_save = None;
+        }
+        if tail.compressed {
+            self.read_gzip(at, limit, place, desk)
+        } else {
+            self.read_plain(at, limit, place, desk)
+        }
+    }
+
+    fn read_plain(&mut self, at: usize, limit: usize, place: &Place, desk: &mut Desk) -> Step {
+        match self.has_unread(at, place, desk) {
+            Ok(true) => {}
+            Ok(false) => return Step::End(0),
+            Err(step) => return step,
+        }
+        if let Err(step) = self.open(at, place, desk) {
+            return step;
+        }
+        let tail = &mut self.chain.tails_mut()[at];
+        let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) else {
+            return Step::Waits;
+        };
+        let Some(Descriptor {
+            source: Source::Plain(log),
+            used,
+        }) = self.descriptors.get_mut(&tail.key)
+        else {
+            return Step::Waits;
+        };
+        *used = desk.now;
+        let offset = file.read_offset();
+        let size = match log.size() {
+            Ok(size) => size,
+            Err(error) => return on_error(tail, place, desk, &error),
+        };
+        let known = std::mem::replace(&mut tail.size, size).max(size);
+        if size == offset {
+            return Step::End(0);
+        }
+        let recent = tail.recent.bytes().len();
+        let wanted = recent + limit.min(size.saturating_sub(offset) as usize);
+        let mut buffer = std::mem::take(&mut desk.buffer);
+        let read = log.read_at(&mut buffer[..wanted], offset - recent as u64);
+        let step = match read {
+            Err(error) => on_error(tail, place, desk, &error),
+            Ok(read) if size < offset || read < recent || buffer[..recent] != *tail.recent.bytes() => {
+                desk.buffer = buffer;
+                return self.on_truncated(at, known, place, desk);
+            }
+            Ok(read) if read == recent => Step::Waits,
+            Ok(read) => {
+                let chunk = &buffer[recent..read];
+                desk.reader.on_chunk(file, state, chunk, desk.now);
+                tail.recent.push(chunk);
+                tail.last_growth = desk.now;
+                tail.problem = None;
+                desk.read += chunk.len() as u64;
+                desk.dirty = true;
+                let at_end = offset + chunk.len() as u64 >= size;
+                if at_end {
+                    Step::End(chunk.len())
+                } else {
+                    Step::Bytes(chunk.len())
+                }
+            }
+        };
+        desk.buffer = buffer;
+        step
+    }
+
+    /// Whether there may be something to read; a file that is closed is looked at by name first.
+    fn has_unread(&mut self, at: usize, place: &Place, desk: &Desk) -> Result<bool, Step> {
+        let tail = &mut self.chain.tails_mut()[at];
+        if self.descriptors.contains_key(&tail.key) {
+            return Ok(true);
+        }
+        let Some(name) = &tail.name else { return Ok(true) };
+        let (size, inode) = desk
+            .folders
+            .look(&format!("{}/{name}", place.path))
+            .map_err(|_| Step::Stale)?;
+        if inode != tail.inode {
+            return Err(Step::Stale);
+        }
+        tail.size = size;
+        Ok(tail.state.as_ref().is_none_or(|file| file.read_offset() != size))
+    }
+
+    fn read_gzip(&mut self, at: usize, limit: usize, place: &Place, desk: &mut Desk) -> Step {
+        if let Err(step) = self.open(at, place, desk) {
+            return step;
+        }
+        let tail = &mut self.chain.tails_mut()[at];
+        let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) else {
+            return Step::Waits;
+        };
+        let Some(Descriptor {
+            source: Source::Gzip(log),
+            ..
+        }) = self.descriptors.get_mut(&tail.key)
+        else {
+            return Step::Waits;
+        };
+        let offset = file.read_offset();
+        // What an earlier run delivered is inflated again and thrown away, a quantum a turn.
+        let skip = offset.saturating_sub(log.inflated);
+        let wanted = if skip > 0 { limit.min(skip as usize) } else { limit };
+        let inflated = log.read(&mut desk.buffer[..wanted]);
+        let (Inflated::Bytes(bytes) | Inflated::End(bytes) | Inflated::Damaged(bytes)) = inflated;
+        tail.size = tail.size.max(log.inflated);
+        if skip == 0 && bytes > 0 {
+            let chunk = &desk.buffer[..bytes];
+            desk.reader.on_chunk(file, state, chunk, desk.now);
+            tail.recent.push(chunk);
+            desk.read += bytes as u64;
+        }
+        tail.last_growth = desk.now;
+        desk.dirty = true;
+        match inflated {
+            Inflated::Bytes(_) => Step::Bytes(bytes),
+            Inflated::End(_) => Step::End(bytes),
+            Inflated::Damaged(_) => {
+                let log_inflated = log.inflated;
+                let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or_default());
+                let lost = desk
+                    .folders
+                    .gzip_size(&path)
+                    .map_or(0, |size| u64::from(size).saturating_sub(log_inflated));
+                warn!(
+                    path,
+                    inflated = log_inflated,
+                    "a compressed log file is damaged; what inflates is shipped, the rest is lost"
+                );
+                // Any four bytes may stand where the footer should be: no more than deflate can hold.
+                desk.on_lost(
+                    LostReason::DamagedGzip,
+                    if lost > log_inflated.max(1 << 20) * 1032 {
+                        0
+                    } else {
+                        lost
+                    },
+                );
+                Step::End(bytes)
+            }
+        }
+    }
+
+    /// Other bytes stand where we have read: the file begins anew, under a new epoch.
+    fn on_truncated(&mut self, at: usize, known: u64, place: &Place, desk: &mut Desk) -> Step {
+        let tail = &mut self.chain.tails_mut()[at];
+        let read = tail.state.as_ref().map_or(0, FileState::read_offset);
+        let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or_default());
+        info!(
+            path,
+            read,
+            size = tail.size,
+            "a log file was truncated; reading it from its beginning"
+        );
+        desk.on_lost(LostReason::Truncated, known.saturating_sub(read.max(tail.size)));
+        if let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) {
+            desk.reader.on_file_end(file, state, desk.now);
+        }
+        let old = tail.key;
+        let key = self.chain.restart(at, &mut desk.next_key, desk.now);
+        if let Some(descriptor) = self.descriptors.remove(&old) {
+            self.descriptors.insert(key, descriptor);
+        }
+        desk.dirty = true;
+        Step::Restarted
+    }
+
+    /// Opens the file, unless it is.
+    fn open(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<(), Step> {
+        let tail = &mut self.chain.tails_mut()[at];
+        if self.descriptors.contains_key(&tail.key) {
+            return Ok(());
+        }
+        let Some(name) = &tail.name else {
+            return Err(lost(tail, place, desk));
+        };
+        if desk.open_files >= desk.max_open_files {
+            desk.starved = true;
+            return Err(Step::Waits);
+        }
+        let path = format!("{}/{name}", place.path);
+        let opened = if tail.compressed {
+            desk.folders
+                .open_gzip(&path)
+                .map(|file| Source::Gzip(Box::new(file)))
+        } else {
+            desk.folders.open(&path).map(Source::Plain)
+        };
+        match opened {
+            Ok(Source::Plain(file)) if file.inode != tail.inode => Err(Step::Stale),
+            Ok(source) => {
+                self.descriptors.insert(
+                    tail.key,
+                    Descriptor {
+                        source,
+                        used: desk.now,
+                    },
+                );
+                desk.open_files += 1;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Step::Stale),
+            Err(error) => Err(on_error(tail, place, desk, &error)),
+        }
+    }
+
+    /// Finds out which file this is: from the checkpoint, or new. `Ok(false)`: its first line is not
+    /// whole yet.
+    fn identify(&mut self, at: usize, complete: bool, place: &Place, desk: &mut Desk) -> Result<bool, Step> {
+        let head = self.head(at, place, desk)?;
+        let Some(print) = fingerprint(&head, complete) else {
+            return Ok(false);
+        };
+        let tail = &self.chain.tails()[at];
+        if tail.compressed && self.adopt(at, print, place, desk) {
+            return Err(Step::Restarted);
+        }
+        let tail = &mut self.chain.tails_mut()[at];
+        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        tail.first_stamp = desk.cri.parse(line).map(|line| line.stamp);
+        let log = match self
+            .descriptors
+            .get(&tail.key)
+            .map(|descriptor| &descriptor.source)
+        {
+            Some(Source::Plain(log)) => Some(log),
+            _ => None,
+        };
+        let size = if tail.compressed { u64::MAX } else { tail.size };
+        let fits = |entry: &Entry| {
+            entry.offset <= size
+                && log.is_none_or(|log| {
+                    entry
+                        .mark
+                        .is_none_or(|mark| mark_of(log, entry.offset) == Some(mark))
+                })
+        };
+        let claimed = desk.registry.claim(&self.key, print, tail.inode, fits);
+        let (identity, offset, last_stamp, cuts) = match claimed {
+            Some(entry) => resume(&entry),
+            None => {
+                let epoch = desk.registry.fresh(&self.key, print);
+                let identity = Identity {
+                    fingerprint: print,
+                    epoch,
+                    first_seen: (desk.unix_ms / 1000) as i64,
+                };
+                let offset = if tail.skip_old {
+                    end_of(tail, log, place, desk)
+                } else {
+                    0
+                };
+                if tail.first_stamp.is_none() || offset > 0 {
+                    tail.wait_for_save = Some(desk.next_save());
+                }
+                (identity, offset, None, Vec::new())
+            }
+        };
+        let (uid, container, restart) = &self.key;
+        let id = file_id(uid, container, *restart, print, identity.epoch);
+        tail.identity = Some(identity);
+        let first_seen = Stamp {
+            secs: identity.first_seen,
+            nanos: 0,
+        };
+        tail.state = Some(FileState::new(id, offset, last_stamp, first_seen, cuts));
+        if let Some(log) = log {
+            tail.recent.push(&before(log, offset).unwrap_or_default());
+        }
+        desk.dirty = true;
+        desk.active = true;
+        Ok(true)
+    }
+
+    /// A new name of a file that was lost from sight: its earlier tail takes the name over.
+    fn adopt(&mut self, at: usize, print: Fingerprint, place: &Place, desk: &mut Desk) -> bool {
+        let name = self.chain.tails()[at].name.clone().unwrap_or_default();
+        let footer = desk.folders.gzip_size(&format!("{}/{name}", place.path)).ok();
+        let descriptors = &self.descriptors;
+        let known = self.chain.tails().iter().position(|tail| {
+            let same = tail
+                .identity
+                .is_some_and(|identity| identity.fingerprint == print);
+            let read = tail.state.as_ref().map_or(0, FileState::read_offset);
+            let whole = !tail.finished || footer == Some(read as u32);
+            same && tail.name.is_none() && whole && !descriptors.contains_key(&tail.key)
+        });
+        let Some(known) = known else { return false };
+        let kind = self.chain.tails()[at].kind.clone();
+        let tail = &mut self.chain.tails_mut()[known];
+        tail.name = Some(name);
+        tail.kind = kind;
+        tail.nameless_since = None;
+        become_compressed(tail);
+        self.chain.remove(at);
+        true
+    }
+
+    /// The first bytes of the file.
+    fn head(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<Vec<u8>, Step> {
+        let mut head = vec![0; HEAD_BYTES];
+        let tail = &mut self.chain.tails_mut()[at];
+        if tail.compressed {
+            let Some(name) = &tail.name else {
+                return Err(lost(tail, place, desk));
+            };
+            let path = format!("{}/{name}", place.path);
+            let mut file = desk
+                .folders
+                .open_gzip(&path)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Step::Stale,
+                    _ => on_error(tail, place, desk, &error),
+                })?;
+            let (Inflated::Bytes(bytes) | Inflated::End(bytes) | Inflated::Damaged(bytes)) =
+                file.read(&mut head);
+            head.truncate(bytes);
+            return Ok(head);
+        }
+        self.open(at, place, desk)?;
+        let tail = &mut self.chain.tails_mut()[at];
+        let Some(Descriptor {
+            source: Source::Plain(log),
+            used,
+        }) = self.descriptors.get_mut(&tail.key)
+        else {
+            return Err(Step::Waits);
+        };
+        *used = desk.now;
+        let read = log.read_at(&mut head, 0).and_then(|read| Ok((read, log.size()?)));
+        match read {
+            Ok((read, size)) => {
+                tail.size = size;
+                head.truncate(read);
+                Ok(head)
+            }
+            Err(error) => Err(on_error(tail, place, desk, &error)),
+        }
+    }
+
+    /// Opens the files that were just found and looks at their first stamps, for the order.
+    pub(super) fn learn_first_stamps(&mut self, place: &Place, desk: &mut Desk) {
+        let last = self.chain.tails().len().saturating_sub(1);
+        for at in 0..self.chain.tails().len() {
+            let tail = &self.chain.tails()[at];
+            if tail.identity.is_some() || tail.first_stamp.is_some() || tail.finished {
+                continue;
+            }
+            // The head of a lone live file is looked at when it is read.
+            let Ok(head) = self.head(at, place, desk) else {
+                continue;
+            };
+            if at < last {
+                let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                self.chain.tails_mut()[at].first_stamp = desk.cri.parse(line).map(|line| line.stamp);
+            }
+        }
+    }
+}
+
+fn resume(entry: &Entry) -> (Identity, u64, Option<Stamp>, Vec<Cut>) {
+    let identity = Identity {
+        fingerprint: Fingerprint(entry.fingerprint),
+        epoch: entry.epoch,
+        first_seen: entry.first_seen,
+    };
+    let cuts = entry
+        .cuts
+        .iter()
+        .map(|cut| Cut {
+            stream: cut.stream(),
+            end: cut.end,
+        })
+        .collect();
+    (identity, entry.offset, entry.last_stamp(), cuts)
+}
+
+/// No name leads to the file and it is not open: its rest is lost, unless it comes back compressed.
+fn lost(tail: &mut Tail<FileState>, place: &Place, desk: &mut Desk) -> Step {
+    let nameless = tail
+        .nameless_since
+        .map(|since| desk.now.saturating_duration_since(since));
+    if nameless.is_none_or(|nameless| nameless < NAMELESS_QUIET) {
+        return Step::Waits;
+    }
+    let read = tail.state.as_ref().map_or(0, FileState::read_offset);
+    let rest = tail.size.saturating_sub(read);
+    tail.finished = true;
+    desk.dirty = true;
+    if rest > 0 {
+        warn!(
+            path = place.path,
+            bytes = rest,
+            "a log file was deleted before it could be read; its rest is lost"
+        );
+        desk.on_lost(LostReason::DeletedUnread, rest);
+    }
+    Step::Restarted
+}
+
+fn on_error(tail: &mut Tail<FileState>, place: &Place, desk: &mut Desk, error: &io::Error) -> Step {
+    let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or("(deleted)"));
+    desk.on_problem(&mut tail.problem, &path, error);
+    Step::Waits
+}
+
+/// Where a file is begun whose earlier part is not wanted: after its last whole line.
+fn end_of(tail: &Tail<FileState>, log: Option<&LogFile>, place: &Place, desk: &Desk) -> u64 {
+    let end = match log {
+        Some(log) => last_line_end(log, tail.size),
+        None => {
+            let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or_default());
+            desk.folders.gzip_size(&path).map_or(0, u64::from)
+        }
+    };
+    desk.on_lost(LostReason::StartAtEnd, end);
+    end
+}
+
+fn last_line_end(log: &LogFile, size: u64) -> u64 {
+    let mut buffer = vec![0; QUANTUM];
+    let mut end = size;
+    while end > 0 {
+        let start = end.saturating_sub(QUANTUM as u64);
+        let Ok(read) = log.read_at(&mut buffer[..(end - start) as usize], start) else {
+            return size;
+        };
+        if let Some(newline) = memchr::memrchr(b'\n', &buffer[..read]) {
+            return start + newline as u64 + 1;
+        }
+        end = start;
+    }
+    0
+}
+
+/// The up to 64 bytes before `offset`.
+fn before(log: &LogFile, offset: u64) -> Option<Vec<u8>> {
+    let len = offset.min(RECENT_BYTES as u64);
+    let mut bytes = vec![0; len as usize];
+    let read = log.read_at(&mut bytes, offset - len).ok()?;
+    (read as u64 == len).then_some(bytes)
+}
+
+/// Hash of the up to 64 bytes before `offset`.
+pub(super) fn mark_of(log: &LogFile, offset: u64) -> Option<u64> {
+    before(log, offset).map(|bytes| XxHash3_64::oneshot(&bytes))
+}
+
+/// What a compressed file has in place of an inode.
+pub(super) fn hint(tail: &Tail<FileState>) -> Inode {
+    if tail.compressed {
+        Inode::default()
+    } else {
+        tail.inode
+    }
+}

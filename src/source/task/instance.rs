@@ -1,0 +1,348 @@
+//! One container instance: its chain of files, its open groups, its metadata.
+
+use super::container::Place;
+use super::desk::{Desk, QUANTUM};
+use super::files::{Descriptor, Step};
+use crate::enrich::cache::Lookup;
+use crate::parse::partial::Partials;
+use crate::reader::{Cut, FileState, InstanceState};
+use crate::record::Stream;
+use crate::sink::elasticsearch::schema::fragment;
+use crate::source::chain::Chain;
+use crate::source::pod_path::LogKind;
+use crate::source::registry::InstanceKey;
+use crate::source::tail::{Inode, Listed, Tail, TailKey};
+use std::collections::HashMap;
+use std::time::Instant;
+use tracing::info;
+
+/// What an instance was given in one turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Served {
+    pub(super) bytes: usize,
+    /// The quantum ended before the files did.
+    pub(super) more: bool,
+    /// A name led elsewhere than at the last listing.
+    pub(super) stale: bool,
+}
+
+/// Groups that are cut by time once the save is durable.
+#[derive(Debug)]
+struct PendingCut {
+    save: u64,
+    streams: Vec<Stream>,
+}
+
+/// One container instance.
+pub(super) struct Instance {
+    pub(super) key: InstanceKey,
+    pub(super) chain: Chain<FileState>,
+    pub(super) descriptors: HashMap<TailKey, Descriptor>,
+    /// There once the metadata is known or not worth waiting for.
+    pub(super) state: Option<InstanceState>,
+    pub(super) metadata: &'static str,
+    found: Instant,
+    cut: Option<PendingCut>,
+}
+
+impl Instance {
+    pub(super) fn new(place: &Place, restart: u32, now: Instant) -> Instance {
+        Instance {
+            key: (place.pod.uid.clone(), place.container.clone(), restart),
+            chain: Chain::default(),
+            descriptors: HashMap::new(),
+            state: None,
+            metadata: "waiting",
+            found: now,
+            cut: None,
+        }
+    }
+
+    pub(super) fn restart(&self) -> u32 {
+        self.key.2
+    }
+
+    pub(super) fn waits_for_save(&self) -> bool {
+        self.cut.is_some() || self.chain.tails().iter().any(|tail| tail.wait_for_save.is_some())
+    }
+
+    pub(super) fn knows_all(&self) -> bool {
+        self.chain.tails().iter().all(|tail| tail.identity.is_some())
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        let unfinished = self
+            .chain
+            .tails()
+            .iter()
+            .filter_map(|tail| tail.state.as_ref())
+            .map(FileState::held_bytes);
+        let groups = self.state.as_ref().map_or(0, |state| state.partials.held_bytes());
+        unfinished.sum::<u64>() + groups
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.chain.tails().is_empty()
+    }
+
+    pub(super) fn on_metadata(&mut self, lookup: Lookup, desk: &mut Desk) {
+        let (metadata, state) = match lookup {
+            Lookup::Known(metadata) => (metadata, "known"),
+            Lookup::Off(metadata) => (metadata, "off"),
+            Lookup::Missing(metadata) => (metadata, "missing"),
+            Lookup::Wait(metadata) => {
+                let waited = desk.now.saturating_duration_since(self.found);
+                if self.state.is_none() && waited < desk.metadata_wait {
+                    return;
+                }
+                (metadata, "missing")
+            }
+        };
+        // Labels that were known stay known while the server is away.
+        if state == "missing" && self.metadata == "known" {
+            return;
+        }
+        self.metadata = state;
+        let fragment = fragment(&metadata, desk.layout);
+        match &mut self.state {
+            Some(state) => state.fragment = fragment,
+            None => {
+                self.state = Some(InstanceState {
+                    partials: Partials::default(),
+                    fragment,
+                })
+            }
+        }
+        desk.active = true;
+    }
+
+    pub(super) fn on_listing(&mut self, files: Vec<Listed>, skip_old: bool, place: &Place, desk: &mut Desk) {
+        let fresh = self.chain.on_listing(files, &mut desk.next_key, desk.now);
+        for tail in self
+            .chain
+            .tails_mut()
+            .iter_mut()
+            .filter(|tail| fresh.contains(&tail.key))
+        {
+            tail.skip_old = skip_old;
+        }
+        desk.dirty |= !fresh.is_empty();
+        for at in 0..self.chain.tails().len() {
+            let has_descriptor = self.descriptors.contains_key(&self.chain.tails()[at].key);
+            let tail = &mut self.chain.tails_mut()[at];
+            let read_offset = tail.state.as_ref().map_or(0, FileState::read_offset);
+            let is_gz = matches!(tail.kind, LogKind::Compressed { .. });
+            if !tail.compressed && tail.finished && tail.name.is_some() && !is_gz && tail.size > read_offset {
+                // Written after the rename and before the reopen, later than we thought possible.
+                tail.finished = false;
+            }
+            if !tail.compressed && is_gz && tail.finished {
+                self.compare_footer(at, place, desk);
+            } else if !tail.compressed && is_gz && !has_descriptor {
+                become_compressed(tail);
+            } else if tail.finished && tail.name.is_none() {
+                let key = tail.key;
+                self.close(key, desk);
+            }
+        }
+        if !fresh.is_empty() {
+            self.learn_first_stamps(place, desk);
+            self.chain.settle_order();
+        }
+    }
+
+    /// Reads on, at most a quantum. `superseded`: there is a later instance, so that nobody writes to
+    /// this one; `gone`: the directory was removed.
+    pub(super) fn serve(&mut self, place: &Place, desk: &mut Desk, superseded: bool, gone: bool) -> Served {
+        let mut served = Served::default();
+        if self.state.is_none() || self.waits_for_cut(desk) {
+            return served;
+        }
+        while let Some(at) = self.chain.active() {
+            if served.bytes >= QUANTUM {
+                served.more = true;
+                break;
+            }
+            let complete = self.chain.is_complete(at, superseded, desk.now);
+            match self.step(at, QUANTUM - served.bytes, complete, place, desk) {
+                Step::Waits => break,
+                Step::Stale => {
+                    served.stale = true;
+                    break;
+                }
+                Step::Bytes(bytes) => served.bytes += bytes,
+                Step::Restarted => {}
+                Step::End(bytes) => {
+                    served.bytes += bytes;
+                    if !complete {
+                        break;
+                    }
+                    self.finish(at, place, desk);
+                }
+            }
+        }
+        if (superseded || gone) && self.chain.active().is_none() {
+            self.close_groups(desk);
+        }
+        self.plan_cuts(desk);
+        served
+    }
+
+    /// Reads a quantum of a file without a name; true when there is more.
+    pub(super) fn drain_deleted(&mut self, place: &Place, desk: &mut Desk) -> bool {
+        if self.state.is_none() {
+            return false;
+        }
+        let Some(at) = self.chain.active() else {
+            return false;
+        };
+        if self.chain.tails()[at].name.is_some() {
+            return false;
+        }
+        match self.step(at, QUANTUM, true, place, desk) {
+            Step::Bytes(_) | Step::Restarted => true,
+            Step::End(_) => {
+                self.finish(at, place, desk);
+                true
+            }
+            Step::Waits | Step::Stale => false,
+        }
+    }
+
+    /// The file at `at` was read to its end and gets no more bytes.
+    pub(super) fn finish(&mut self, at: usize, place: &Place, desk: &mut Desk) {
+        let tail = &mut self.chain.tails_mut()[at];
+        if let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) {
+            desk.reader.on_file_end(file, state, desk.now);
+        }
+        tail.finished = true;
+        desk.dirty = true;
+        desk.active = true;
+        let (key, is_gz) = (tail.key, matches!(tail.kind, LogKind::Compressed { .. }));
+        if is_gz && !tail.compressed {
+            self.compare_footer(at, place, desk);
+        } else if tail.compressed || tail.name.is_none() {
+            self.close(key, desk);
+        }
+    }
+
+    /// A file that was read as plain text has come back compressed: was everything read?
+    fn compare_footer(&mut self, at: usize, place: &Place, desk: &mut Desk) {
+        let tail = &mut self.chain.tails_mut()[at];
+        let Some(name) = &tail.name else { return };
+        let read = tail.state.as_ref().map_or(0, FileState::read_offset);
+        let path = format!("{}/{name}", place.path);
+        if let Ok(size) = desk.folders.gzip_size(&path)
+            && size != read as u32
+        {
+            info!(
+                path,
+                read, "the compressed file has more than was read; going on there"
+            );
+            tail.finished = false;
+        }
+        become_compressed(tail);
+        let key = tail.key;
+        self.close(key, desk);
+    }
+
+    fn close_groups(&mut self, desk: &mut Desk) {
+        if let Some(state) = &mut self.state
+            && state.partials.open().next().is_some()
+        {
+            desk.reader.on_instance_end(state, desk.now);
+            desk.dirty = true;
+        }
+    }
+
+    /// Records that groups without an end are cut here, and waits for that to be durable.
+    fn plan_cuts(&mut self, desk: &mut Desk) {
+        let Some(state) = self.state.as_ref().filter(|_| self.cut.is_none()) else {
+            return;
+        };
+        let idle: Vec<_> = state.partials.idle(desk.partial_idle, desk.now).collect();
+        if idle.is_empty() {
+            return;
+        }
+        for (stream, last) in &idle {
+            let files = self
+                .chain
+                .tails_mut()
+                .iter_mut()
+                .filter_map(|tail| tail.state.as_mut());
+            for file in files.filter(|file| file.id() == last.file) {
+                file.add_cut(Cut {
+                    stream: *stream,
+                    end: last.end,
+                });
+            }
+        }
+        let streams = idle.into_iter().map(|(stream, _)| stream).collect();
+        self.cut = Some(PendingCut {
+            save: desk.next_save(),
+            streams,
+        });
+    }
+
+    /// True while a cut is not durable; makes the cut when it is.
+    fn waits_for_cut(&mut self, desk: &mut Desk) -> bool {
+        let Some(cut) = &self.cut else { return false };
+        if cut.save > desk.saved {
+            // A save that failed is asked for again.
+            desk.dirty = true;
+            desk.urgent = true;
+            return true;
+        }
+        let streams = self.cut.take().map(|cut| cut.streams).unwrap_or_default();
+        if let Some(state) = &mut self.state {
+            for stream in streams {
+                desk.reader.close_group(state, stream, desk.now);
+            }
+        }
+        false
+    }
+
+    pub(super) fn forget_over(&mut self, desk: &mut Desk) {
+        let state = self.state.as_ref();
+        let is_over = |tail: &Tail<FileState>| {
+            tail.state.as_ref().is_none_or(|file| {
+                let id = file.id();
+                desk.tracker.lowest(id).is_none()
+                    && desk.reader.open_range(id).is_none()
+                    && state.is_none_or(|state| state.partials.lowest(id).is_none())
+            })
+        };
+        for tail in self.chain.forget(is_over) {
+            desk.dirty = true;
+            if let Some(file) = tail.state {
+                desk.acked_ms.remove(&file.id());
+            }
+            if self.descriptors.remove(&tail.key).is_some() {
+                desk.open_files -= 1;
+            }
+        }
+    }
+
+    pub(super) fn idle_descriptors(&self) -> impl Iterator<Item = (Instant, TailKey)> + '_ {
+        self.chain.tails().iter().filter_map(|tail| {
+            let descriptor = self.descriptors.get(&tail.key)?;
+            let at_end = tail
+                .state
+                .as_ref()
+                .is_none_or(|file| file.read_offset() >= tail.size);
+            (tail.name.is_some() && !tail.compressed && at_end).then_some((descriptor.used, tail.key))
+        })
+    }
+
+    pub(super) fn close(&mut self, key: TailKey, desk: &mut Desk) {
+        if self.descriptors.remove(&key).is_some() {
+            desk.open_files -= 1;
+        }
+    }
+}
+
+/// From now on its bytes come from the compressed file.
+pub(super) fn become_compressed(tail: &mut Tail<FileState>) {
+    tail.compressed = true;
+    tail.inode = Inode::default();
+}

@@ -1,0 +1,99 @@
+//! What the reader thread puts on the status board.
+
+use super::checkpoints::commit;
+use super::container::Container;
+use super::desk::Desk;
+use crate::telemetry::board::{ContainerStatus, FileStatus};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// The cheap part, each turn: the thread lives, and whether it is blocked.
+pub(super) fn publish_life(desk: &Desk) {
+    let mut status = desk.board.reader();
+    status.turns = desk.turns;
+    status.last_turn_ms = desk.unix_ms;
+    status.blocked = desk.blocked;
+    status.started = desk.first_listing_done;
+}
+
+/// Everything.
+pub(super) fn publish(containers: &mut BTreeMap<String, Container>, desk: &Desk) {
+    let mut files = Vec::new();
+    let mut of_containers = Vec::new();
+    let mut oldest: Option<Instant> = None;
+    let mut unread_bytes = 0;
+    for container in containers.values_mut() {
+        for file in files_of(container, desk, &mut oldest) {
+            unread_bytes += file.size.saturating_sub(file.read_offset);
+            files.push(file);
+        }
+        of_containers.push(ContainerStatus {
+            namespace: container.place.pod.namespace.clone(),
+            pod: container.place.pod.pod.clone(),
+            container: container.place.container.clone(),
+            read_bytes: container.read_bytes,
+        });
+    }
+    let unusual = desk.reader.unusual();
+    let flagged = vec![
+        ("truncated", unusual.truncated),
+        ("replaced_utf8", unusual.replaced_utf8),
+        ("unparsed", unusual.unparsed),
+        ("partial", unusual.partial),
+        ("time_clamped", unusual.time_clamped),
+    ];
+    publish_life(desk);
+    let mut status = desk.board.reader();
+    status.files = files;
+    status.containers = of_containers;
+    status.unread_bytes = unread_bytes;
+    status.oldest_unread_seconds =
+        oldest.map_or(0, |since| desk.now.saturating_duration_since(since).as_secs());
+    status.lines = desk.reader.lines();
+    status.flagged = flagged;
+    status.open_files = desk.open_files;
+    status.watching = desk.watching;
+    status.forced_rescans = desk.counts.forced_rescans;
+    status.read_errors = desk.counts.read_errors;
+    status.checkpoint_errors = desk.counts.checkpoint_errors;
+    status.last_checkpoint_ms = desk.saved_ms;
+}
+
+fn files_of(container: &mut Container, desk: &Desk, oldest: &mut Option<Instant>) -> Vec<FileStatus> {
+    let mut files = Vec::new();
+    let place = &container.place;
+    for instance in container.instances.values_mut() {
+        for tail in instance.chain.tails_mut() {
+            let read = tail.state.as_ref().map_or(0, |file| file.read_offset());
+            tail.unread_since = (tail.size > read).then(|| tail.unread_since.unwrap_or(desk.now));
+            *oldest = [*oldest, tail.unread_since].into_iter().flatten().min();
+        }
+        for tail in instance.chain.tails() {
+            let (read_offset, commit_offset) = match &tail.state {
+                Some(file) => (file.read_offset(), commit(instance, file, desk).0),
+                None => (0, 0),
+            };
+            let size = tail.size.max(read_offset);
+            let id = tail.state.as_ref().map(|file| file.id());
+            let last_ack_ms = id.and_then(|id| desk.acked_ms.get(&id)).copied().unwrap_or(0);
+            files.push(FileStatus {
+                namespace: place.pod.namespace.clone(),
+                pod: place.pod.pod.clone(),
+                uid: place.pod.uid.clone(),
+                container: place.container.clone(),
+                restart: instance.restart(),
+                path: format!("{}/{}", place.path, tail.name.as_deref().unwrap_or("(deleted)")),
+                identity: id.map(|id| format!("{:032x}", id.0)),
+                read_offset,
+                commit_offset,
+                size,
+                lag_bytes: size - commit_offset,
+                last_ack_ms,
+                finished: tail.finished,
+                metadata: instance.metadata,
+                problem: tail.problem.clone(),
+            });
+        }
+    }
+    files
+}

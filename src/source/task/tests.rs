@@ -1,0 +1,553 @@
+//! The reader thread's turns on real directories: what a kubelet does to files, and what must come out.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests write the log files that are read"
+)]
+
+use super::*;
+use crate::checkpoint::snapshot;
+use crate::config::{DocumentId, IndexPattern, JsonMode, LabelDots, MessageKey};
+use crate::sink::elasticsearch::schema::Layout;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+
+/// A node directory, a reader on it, and the sink that acks what comes (unless told otherwise).
+struct Bench {
+    home: tempfile::TempDir,
+    source: Source,
+    batches: mpsc::Receiver<Batch>,
+    saves: Receiver<(u64, Vec<Entry>)>,
+    /// Documents that came, as (id, message).
+    came: Vec<(String, String)>,
+    acking: bool,
+    saving: bool,
+    unacked: Vec<Ack>,
+    checkpoint: Vec<u8>,
+    config: config::Source,
+}
+
+fn config_of(home: &tempfile::TempDir) -> config::Source {
+    config::Source {
+        pod_logs_dir: home.path().join("pods"),
+        containers_dir: home.path().join("containers"),
+        rescan_interval: Duration::ZERO,
+        ..config::Source::default()
+    }
+}
+
+fn setup(
+    config: &config::Source,
+    loaded: Loaded,
+) -> (Source, mpsc::Receiver<Batch>, Receiver<(u64, Vec<Entry>)>) {
+    let (batches, batches_out) = mpsc::channel(1000);
+    let (saves, saves_out) = channel();
+    let (notes, _) = channel();
+    let layout = Layout {
+        message_key: MessageKey::Message,
+        include_tag: false,
+        label_dots: LabelDots::Replace,
+    };
+    let source = Source::new(Setup {
+        source: config.clone(),
+        metadata_wait: Duration::ZERO,
+        limits: Limits {
+            max_bytes: 1 << 20,
+            max_documents: 5000,
+            max_age: Duration::from_millis(1),
+        },
+        encode: EncodeConfig {
+            layout,
+            index: IndexPattern::default(),
+            document_id: DocumentId::Deterministic,
+            json: JsonMode::Off,
+        },
+        compression: 0,
+        loaded,
+        directory: Arc::new(Directory::off("node")),
+        budget: Arc::new(Budget::new(64 << 20)),
+        board: Arc::new(Board::default()),
+        batches,
+        saves,
+        notes,
+    });
+    (source, batches_out, saves_out)
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut config::Source)) -> Bench {
+        let home = tempfile::tempdir().unwrap();
+        let mut config = config_of(&home);
+        change(&mut config);
+        fs::create_dir_all(home.path().join("pods/shop_web_u1/app")).unwrap();
+        let (source, batches, saves) = setup(
+            &config,
+            Loaded {
+                first_start: true,
+                ..Loaded::default()
+            },
+        );
+        Bench {
+            home,
+            source,
+            batches,
+            saves,
+            came: Vec::new(),
+            acking: true,
+            saving: true,
+            unacked: Vec::new(),
+            checkpoint: snapshot::encode(&[]),
+            config,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join("pods/shop_web_u1/app").join(name)
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path(name))
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    /// Appends whole CRI lines with these messages.
+    fn log(&self, name: &str, messages: std::ops::Range<u32>) {
+        self.append(name, &messages.map(line).collect::<String>());
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    fn gzip(&self, name: &str) {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&fs::read(self.path(name)).unwrap()).unwrap();
+        let tmp = self.path(&format!("{name}.tmp"));
+        fs::write(&tmp, encoder.finish().unwrap()).unwrap();
+        fs::rename(tmp, self.path(&format!("{name}.gz"))).unwrap();
+        fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// One turn of everything.
+    fn turn(&mut self) {
+        self.source
+            .containers
+            .values_mut()
+            .for_each(|container| container.wake(clock()));
+        self.source.turn();
+        while let Ok((number, entries)) = self.saves.try_recv() {
+            if self.saving {
+                self.checkpoint = snapshot::encode(&entries);
+            }
+            self.source.on_note(Note::Saved {
+                number,
+                durable: self.saving,
+            });
+        }
+        while let Ok(batch) = self.batches.try_recv() {
+            let text = crate::codec::gzip::inflate(&batch.body).unwrap();
+            self.came.extend(documents(&text));
+            self.source.budget.give(batch.body.resident_bytes());
+            self.unacked.push(Ack { batch: batch.seq });
+            let board = Arc::clone(&self.source.desk.board);
+            let origin = crate::record::Origin::Batch(batch.seq);
+            let (documents, bytes) = (batch.body.documents() as u64, batch.body.source_bytes());
+            board
+                .ledger()
+                .on_moved(origin, crate::record::Fate::Accepted, documents, bytes);
+        }
+        if self.acking {
+            for ack in std::mem::take(&mut self.unacked) {
+                self.source.on_note(Note::Acked(ack));
+            }
+        }
+        assert_eq!(self.source.desk.board.ledger().imbalance(), 0, "the ledger law");
+    }
+
+    /// Turns until `done` says so.
+    fn until(&mut self, what: &str, mut done: impl FnMut(&Bench) -> bool) {
+        let deadline = clock() + Duration::from_secs(20);
+        while !done(self) {
+            assert!(
+                clock() < deadline,
+                "never came: {what}; came {:?}",
+                self.messages()
+            );
+            self.turn();
+        }
+    }
+
+    /// Turns until `count` documents came, and a little longer to see whether more come.
+    fn expect(&mut self, count: u32) {
+        self.until(&format!("{count} documents"), |bench| {
+            bench.came.len() >= count as usize
+        });
+        for _ in 0..5 {
+            self.turn();
+        }
+        let expected: Vec<String> = (0..count).map(|number| format!("m{number}")).collect();
+        assert_eq!(self.messages(), expected);
+    }
+
+    fn messages(&self) -> Vec<String> {
+        self.came.iter().map(|(_, message)| message.clone()).collect()
+    }
+
+    /// The process dies and starts again from its last durable checkpoint.
+    fn crash(&mut self) {
+        let entries = snapshot::decode(&self.checkpoint).unwrap();
+        let (source, batches, saves) = setup(
+            &self.config,
+            Loaded {
+                entries,
+                ..Loaded::default()
+            },
+        );
+        (self.source, self.batches, self.saves) = (source, batches, saves);
+        self.unacked.clear();
+    }
+
+    fn lost(&self) -> Vec<(&'static str, u64, u64)> {
+        let ledger = self.source.desk.board.ledger().clone();
+        ledger.lost_unread().filter(|(_, _, files)| *files > 0).collect()
+    }
+
+    fn save(&mut self) {
+        self.source.desk.next_save();
+        self.turn();
+    }
+}
+
+fn line(number: u32) -> String {
+    format!("2026-11-21T10:00:00.{number:09}Z stdout F m{number}\n")
+}
+
+fn documents(text: &[u8]) -> Vec<(String, String)> {
+    let lines: Vec<serde_json::Value> = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    lines
+        .chunks(2)
+        .map(|pair| (text(&pair[0]["create"]["_id"]), text(&pair[1]["message"])))
+        .collect()
+}
+
+#[test]
+fn lines_come_once_through_rotation_and_gzip() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..10);
+    bench.expect(10);
+    bench.log("0.log", 10..12);
+    bench.rename("0.log", "0.log.20261121-100000");
+    bench.log("0.log.20261121-100000", 12..14);
+    bench.expect(14);
+    bench.log("0.log", 14..20);
+    bench.expect(20);
+    bench.rename("0.log", "0.log.20261121-100010");
+    bench.log("0.log", 20..30);
+    bench.gzip("0.log.20261121-100000");
+    bench.expect(30);
+    fs::remove_file(bench.path("0.log.20261121-100000.gz")).unwrap();
+    bench.turn();
+    bench.until("the removed file is forgotten", |bench| {
+        bench.source.containers.values().next().unwrap().instances[&0]
+            .chain
+            .tails()
+            .len()
+            == 2
+    });
+    assert_eq!(bench.lost(), []);
+}
+
+#[test]
+fn a_backlog_with_gz_is_read_oldest_first() {
+    let mut bench = Bench::new();
+    bench.log("0.log.20261121-090000", 0..5);
+    bench.gzip("0.log.20261121-090000");
+    bench.log("0.log.20261121-093000", 5..9);
+    bench.gzip("0.log.20261121-093000");
+    bench.log("0.log.20261121-100000", 9..12);
+    bench.log("0.log", 12..20);
+    bench.expect(20);
+}
+
+#[test]
+fn a_restart_resumes_where_acks_ended_and_makes_the_same_ids() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..10);
+    bench.expect(10);
+    bench.save();
+    bench.acking = false;
+    bench.log("0.log", 10..20);
+    bench.expect(20);
+    bench.save();
+    let first: Vec<_> = std::mem::take(&mut bench.came);
+    bench.crash();
+    bench.acking = true;
+    bench.until("the unacked ones come again", |bench| bench.came.len() >= 10);
+    for _ in 0..5 {
+        bench.turn();
+    }
+    assert_eq!(bench.came, first[10..]);
+}
+
+#[test]
+fn a_file_that_was_rotated_and_compressed_while_we_were_away_goes_on_at_its_offset() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..10);
+    bench.expect(10);
+    bench.save();
+    bench.log("0.log", 10..13);
+    bench.rename("0.log", "0.log.20261121-100000");
+    bench.gzip("0.log.20261121-100000");
+    bench.log("0.log", 13..15);
+    bench.crash();
+    bench.expect(15);
+    assert_eq!(bench.lost(), []);
+}
+
+#[test]
+fn a_truncated_file_begins_anew_even_when_it_has_grown_past_the_offset() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..5);
+    bench.expect(5);
+    fs::write(bench.path("0.log"), "").unwrap();
+    bench.log("0.log", 5..20);
+    bench.expect(20);
+    fs::write(bench.path("0.log"), line(20)).unwrap();
+    bench.expect(21);
+    assert_eq!(bench.lost(), [("truncated", 0, 2)]);
+}
+
+#[test]
+fn the_same_first_line_in_a_truncated_file_gets_other_ids() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..2);
+    bench.expect(2);
+    fs::write(bench.path("0.log"), line(0)).unwrap();
+    bench.until("the new file's line", |bench| bench.came.len() == 3);
+    assert_eq!(bench.came[2].1, "m0");
+    assert_ne!(bench.came[2].0, bench.came[0].0);
+}
+
+#[test]
+fn a_partial_line_is_joined_across_rotation() {
+    let mut bench = Bench::new();
+    bench.append("0.log", "2026-11-21T10:00:00.000000000Z stdout P m\n");
+    bench.until("the part is held", |bench| bench.source.desk.read > 0);
+    bench.rename("0.log", "0.log.20261121-100000");
+    bench.append("0.log", "2026-11-21T10:00:00.000000001Z stdout F 0\n");
+    bench.expect(1);
+}
+
+#[test]
+fn a_deleted_file_is_read_to_its_end_and_a_torn_line_ships() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..1);
+    bench.expect(1);
+    let mut writer = OpenOptions::new().append(true).open(bench.path("0.log")).unwrap();
+    fs::remove_dir_all(bench.home.path().join("pods/shop_web_u1")).unwrap();
+    bench.turn();
+    writer
+        .write_all((line(1) + line(2).trim_end()).as_bytes())
+        .unwrap();
+    bench.expect(3);
+    bench.until("the container is forgotten", |bench| {
+        bench.source.containers.is_empty()
+    });
+    assert_eq!((bench.source.desk.open_files, bench.lost()), (0, vec![]));
+}
+
+#[test]
+fn what_vanished_while_we_were_away_is_counted() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..4);
+    bench.expect(4);
+    bench.acking = false;
+    bench.log("0.log", 4..6);
+    bench.expect(6);
+    bench.save();
+    fs::remove_file(bench.path("0.log")).unwrap();
+    bench.crash();
+    let two_lines = 2 * line(4).len() as u64;
+    bench.until("the loss is counted", |bench| {
+        bench.lost() == [("deleted_unread", two_lines, 1)]
+    });
+}
+
+#[test]
+fn an_older_restart_ends_with_its_torn_line_and_its_open_group() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..1);
+    bench.append("0.log", "2026-11-21T10:00:01.000000000Z stdout P m1\n");
+    bench.expect(1);
+    bench.log("1.log", 2..3);
+    bench.until("all three", |bench| bench.came.len() == 3);
+    let mut messages = bench.messages();
+    messages.sort();
+    assert_eq!(messages, ["m0", "m1", "m2"]);
+}
+
+#[test]
+fn start_at_end_holds_for_the_first_listing_of_the_first_start() {
+    let mut bench = Bench::with(|config| config.start_at = config::StartAt::End);
+    bench.append(
+        "0.log",
+        "2026-11-21T09:00:00.000000000Z stdout F old\n2026-11-21T09:00:00.0000",
+    );
+    bench.until("the position is durable", |bench| {
+        bench.checkpoint != snapshot::encode(&[])
+    });
+    bench.append("0.log", "00001Z stdout F m0\n");
+    bench.expect(1);
+    bench.rename("0.log", "0.log.20261121-100000");
+    bench.log("0.log", 1..3);
+    bench.expect(3);
+    assert_eq!(bench.lost().len(), 1);
+}
+
+#[test]
+fn a_line_without_a_stamp_waits_for_the_checkpoint() {
+    let mut bench = Bench::new();
+    bench.saving = false;
+    bench.append("0.log", "m0\n");
+    for _ in 0..20 {
+        bench.turn();
+    }
+    assert_eq!(bench.messages(), Vec::<String>::new());
+    bench.saving = true;
+    bench.expect(1);
+    let id = bench.came[0].0.clone();
+    bench.crash();
+    bench.came.clear();
+    bench.turn();
+    bench.append("0.log", "m1\n");
+    bench.until("the next line", |bench| {
+        bench.messages().contains(&"m1".to_owned())
+    });
+    assert!(
+        bench
+            .came
+            .iter()
+            .all(|(came, message)| message != "m0" || *came == id)
+    );
+}
+
+#[test]
+fn a_cut_by_time_is_durable_before_its_document_leaves() {
+    let mut bench = Bench::with(|config| config.partial_idle = Duration::from_millis(20));
+    bench.log("0.log", 0..1);
+    bench.expect(1);
+    bench.saving = false;
+    bench.append("0.log", "2026-11-21T10:00:01.000000000Z stdout P m1\n");
+    bench.until("a save is asked for", |bench| {
+        bench.source.containers.values().next().unwrap().waits_for_save()
+    });
+    for _ in 0..20 {
+        bench.turn();
+    }
+    assert_eq!(bench.came.len(), 1);
+    bench.saving = true;
+    bench.acking = false;
+    bench.expect(2);
+    let id = bench.came[1].0.clone();
+    bench.came.truncate(1);
+    bench.crash();
+    bench.append("0.log", "2026-11-21T10:00:02.000000000Z stdout F m2\n");
+    bench.acking = true;
+    bench.expect(3);
+    assert_eq!(bench.came[1].0, id, "the cut is at the same byte after a restart");
+}
+
+#[test]
+fn more_files_than_descriptors_are_all_followed() {
+    let mut bench = Bench::with(|config| config.max_open_files = 3);
+    let dir = |number: u32| bench.home.path().join(format!("pods/shop_web_u{number}/app"));
+    let paths: Vec<PathBuf> = (10..30).map(|number| dir(number).join("0.log")).collect();
+    for round in 0..3u32 {
+        for path in &paths {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .unwrap()
+                .write_all(line(round).as_bytes())
+                .unwrap();
+        }
+        bench.until("a line of each", |bench| {
+            bench.came.len() == (round as usize + 1) * 20
+        });
+        assert!(bench.source.desk.open_files <= 3);
+    }
+}
+
+#[test]
+fn the_own_pod_and_excluded_ones_are_never_opened() {
+    let mut bench = Bench::with(|config| {
+        config.own_namespace = "kube-system".into();
+        config.own_pod = "longshore-x".into();
+        config.exclude.containers = vec![config::Glob::new("side*")];
+    });
+    for dir in ["kube-system_longshore-x_u9/agent", "shop_web_u1/sidecar"] {
+        let dir = bench.home.path().join("pods").join(dir);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("0.log"), line(7)).unwrap();
+    }
+    bench.log("0.log", 0..1);
+    bench.expect(1);
+}
+
+#[test]
+fn a_damaged_gz_gives_what_inflates_and_the_chain_goes_on() {
+    let mut bench = Bench::new();
+    bench.log("0.log.20261121-090000", 0..2000);
+    bench.gzip("0.log.20261121-090000");
+    let path = bench.path("0.log.20261121-090000.gz");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    bench.log("0.log", 2000..2001);
+    bench.until("the live file's line", |bench| {
+        bench.messages().contains(&"m2000".to_owned())
+    });
+    assert!(
+        bench.came.len() > 500 && bench.came.len() < 2000,
+        "{}",
+        bench.came.len()
+    );
+    assert_eq!(
+        bench
+            .lost()
+            .iter()
+            .map(|(reason, ..)| *reason)
+            .collect::<Vec<_>>(),
+        ["damaged_gzip"]
+    );
+}
+
+#[test]
+fn nothing_is_read_while_the_budget_is_used_up() {
+    let mut bench = Bench::new();
+    bench.source.budget.take(64 << 20);
+    bench.log("0.log", 0..3);
+    for _ in 0..20 {
+        bench.turn();
+    }
+    assert_eq!(bench.source.desk.read, 0);
+    assert!(bench.source.desk.board.reader().blocked);
+    bench.source.budget.give(64 << 20);
+    bench.expect(3);
+}
