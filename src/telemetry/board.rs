@@ -85,9 +85,11 @@ pub struct ContainerStatus {
 /// What the reader tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReaderStatus {
-    /// Files that are followed.
+    /// Files that are followed. The status page tells those that it is asked for.
+    #[serde(skip)]
     pub files: Vec<FileStatus>,
     /// The containers that these files are of.
+    #[serde(skip)]
     pub containers: Vec<ContainerStatus>,
     /// Bytes that are on the node's disk and not read.
     pub unread_bytes: u64,

@@ -7,6 +7,9 @@
 //!
 //! Not done: files, rotation, changing the level while the agent runs.
 
+#[cfg(test)]
+mod tests;
+
 use crate::config::{Log, LogFormat, LogLevel};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -140,125 +143,5 @@ impl Quiet {
         }
         self.since = now;
         Some(std::mem::take(&mut self.suppressed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
-    use tracing::dispatcher::with_default;
-    use tracing::{debug, error, info, trace, warn};
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn written(level: LogLevel, format: LogFormat, events: impl FnOnce()) -> String {
-        let page = Page::default();
-        let writer = page.clone();
-        with_default(&dispatch(&Log { level, format }, move || writer.clone()), events);
-        let bytes = page.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "some instant to count from")]
-    fn some_instant() -> Instant {
-        Instant::now()
-    }
-
-    #[test]
-    fn text_has_level_words_and_fields_and_no_colour() {
-        let text = written(LogLevel::Info, LogFormat::Text, || {
-            warn!(path = "/var/log/pods", "cannot read");
-        });
-        assert!(text.contains(" WARN longshore::telemetry::logging"), "{text}");
-        assert!(text.ends_with("cannot read path=\"/var/log/pods\"\n"), "{text}");
-        assert!(!text.contains('\x1b'), "{text:?}");
-    }
-
-    #[test]
-    fn json_is_one_object_per_line() {
-        let text = written(LogLevel::Info, LogFormat::Json, || {
-            error!(bytes = 7, "lost");
-            info!("second\nline");
-        });
-        let lines: Vec<serde_json::Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(lines.len(), 2);
-        assert_eq!(lines[0]["level"], "ERROR");
-        assert_eq!(lines[0]["message"], "lost");
-        assert_eq!(lines[0]["bytes"], 7);
-        assert!(lines[1]["timestamp"].as_str().unwrap().ends_with('Z'));
-    }
-
-    #[test]
-    fn libraries_are_quieter_than_we_are() {
-        let lines = |level| {
-            written(level, LogFormat::Text, || {
-                error!("ours");
-                warn!("ours");
-                info!("ours");
-                debug!("ours");
-                trace!("ours");
-                error!(target: "hyper", "theirs");
-                warn!(target: "hyper", "theirs");
-                info!(target: "hyper", "theirs");
-                debug!(target: "hyper", "theirs");
-            })
-        };
-        let count = |level| {
-            let text = lines(level);
-            (text.matches(" ours").count(), text.matches(" theirs").count())
-        };
-        assert_eq!(count(LogLevel::Error), (1, 1));
-        assert_eq!(count(LogLevel::Warn), (2, 2));
-        assert_eq!(count(LogLevel::Info), (3, 2));
-        assert_eq!(count(LogLevel::Debug), (4, 3));
-        assert_eq!(count(LogLevel::Trace), (5, 3));
-    }
-
-    #[test]
-    fn one_event_per_key_and_interval_and_the_rest_is_counted() {
-        let (mut throttle, start) = (Throttle::new(MINUTE), some_instant());
-        assert_eq!(throttle.admit("a", start), Some(0));
-        assert_eq!(throttle.admit("b", start), Some(0));
-        assert_eq!(throttle.admit("a", start + MINUTE / 2), None);
-        assert_eq!(
-            throttle.admit("a", start + MINUTE - Duration::from_millis(1)),
-            None
-        );
-        assert_eq!(throttle.admit("a", start + MINUTE), Some(2));
-        assert_eq!(throttle.admit("a", start + MINUTE), None);
-        assert_eq!(throttle.admit("b", start + MINUTE * 3), Some(0));
-    }
-
-    #[test]
-    fn too_many_keys_share_one_interval_and_take_no_more_memory() {
-        let (mut throttle, start) = (Throttle::new(MINUTE), some_instant());
-        let admitted = |throttle: &mut Throttle, from: usize, now| {
-            let keys = from..from + 3 * MAX_KEYS;
-            keys.filter(|key| throttle.admit(&key.to_string(), now).is_some())
-                .count()
-        };
-        assert_eq!(admitted(&mut throttle, 0, start), MAX_KEYS + 1);
-        assert_eq!(throttle.keys.len(), MAX_KEYS);
-        let later = start + MINUTE;
-        assert_eq!(admitted(&mut throttle, 1_000_000, later), MAX_KEYS + 1);
-        assert_eq!(throttle.keys.len(), MAX_KEYS);
     }
 }
