@@ -1,5 +1,6 @@
 //! Longshore ships the container logs of a Kubernetes node to Elasticsearch, each line once.
 
+pub mod admin;
 pub mod batch;
 pub mod checkpoint;
 pub mod cli;
