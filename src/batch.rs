@@ -4,7 +4,7 @@
 //! into the compressor, so the uncompressed text of a body never exists as a whole. One open body
 //! serves all files of a reader. Knows neither disk nor network.
 
-use crate::codec::gzip::{self, Compressor, Damaged};
+use crate::codec::gzip::{self, Compressor};
 use crate::record::{Body, Encoding, FileId, Row, Stamp};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -177,30 +177,29 @@ impl Batcher {
     }
 }
 
-/// A new body with the documents of `body` at `picked` (ascending row numbers).
-///
-/// The text of one body is in memory for the time of the call.
-pub fn pick(body: &Body, picked: &[usize], level: u8) -> Result<Body, Damaged> {
-    let text = gzip::inflate(body)?;
+/// A new body with the documents of `body` at `picked` (ascending row numbers). `text` is what `body`
+/// inflates to.
+pub fn pick(body: &Body, text: &[u8], picked: &[usize], level: u8) -> Body {
     let mut compressor = gzip::compressor(level);
     let mut out = Vec::new();
     let mut rows = Vec::with_capacity(picked.len());
     let mut end = 0u32;
     for &at in picked {
-        let document = document(body, &text, at);
+        let document = document(body, text, at);
         compressor.push(document, &mut out);
         end += document.len() as u32;
         rows.push(Row { end, ..body.rows[at] });
     }
     compressor.finish(&mut out);
+    out.shrink_to_fit();
     let encoding: Encoding = compressor.encoding();
-    Ok(Body {
+    Body {
         bytes: Bytes::from(out),
         encoding,
         inflated_len: end,
         rows,
         files: body.files.clone(),
-    })
+    }
 }
 
 /// Action line and source of the document at row `at`, in the inflated text of its body.
@@ -291,7 +290,7 @@ mod tests {
             add(&mut batcher, &format!("doc {at}\n"), 1, at * 10, now);
         }
         let body = batcher.close().unwrap().body;
-        let few = pick(&body, &[1, 4], 1).unwrap();
+        let few = pick(&body, &inflate(&body).unwrap(), &[1, 4], 1);
         assert_eq!(inflate(&few).unwrap(), b"doc 1\ndoc 4\n");
         assert_eq!(few.rows.iter().map(|row| row.start).collect::<Vec<_>>(), [10, 40]);
         assert_eq!(document(&few, &inflate(&few).unwrap(), 1), b"doc 4\n");

@@ -31,7 +31,15 @@ pub fn row(at: i64, action: &[u8], document: &[u8], status: u16, kind: &str, rea
     let (index, id) = target(action);
     let document = serde_json::from_slice(document)
         .unwrap_or_else(|_| serde_json::Value::String(String::from_utf8_lossy(document).into_owned()));
-    let letter = DeadLetter { at, status, kind: kind.into(), reason: reason.into(), index, id, document };
+    let letter = DeadLetter {
+        at,
+        status,
+        kind: kind.into(),
+        reason: reason.into(),
+        index,
+        id,
+        document,
+    };
     let mut row = serde_json::to_vec(&letter).unwrap_or_default();
     row.push(b'\n');
     row
@@ -51,7 +59,9 @@ pub fn target(action: &[u8]) -> (String, String) {
         id: String,
     }
     match serde_json::from_slice::<Action>(action) {
-        Ok(Action { create: Target { index, id } }) => (index, id),
+        Ok(Action {
+            create: Target { index, id },
+        }) => (index, id),
         Err(_) => (String::new(), String::new()),
     }
 }
@@ -63,9 +73,19 @@ mod tests {
     #[test]
     fn a_row_holds_document_id_and_reason() {
         let action = br#"{"create":{"_index":"logs","_id":"abc"}}"#;
-        let row = row(5, action, br#"{"n":"x"}"#, 400, "document_parsing_exception", "because");
+        let row = row(
+            5,
+            action,
+            br#"{"n":"x"}"#,
+            400,
+            "document_parsing_exception",
+            "because",
+        );
         let letter: DeadLetter = serde_json::from_slice(&row).unwrap();
-        assert_eq!((letter.index.as_str(), letter.id.as_str(), letter.status), ("logs", "abc", 400));
+        assert_eq!(
+            (letter.index.as_str(), letter.id.as_str(), letter.status),
+            ("logs", "abc", 400)
+        );
         assert_eq!(letter.document, serde_json::json!({"n": "x"}));
         assert_eq!(row.last(), Some(&b'\n'));
     }

@@ -33,7 +33,10 @@ impl Settlement {
     /// `documents` of `origin` have come to rest. Returns what is due when they were the last.
     pub fn settle(&mut self, origin: Origin, fate: Fate, documents: usize) -> Option<Settled> {
         let left = self.open.get_mut(&origin)?;
-        debug_assert!(*left >= documents, "BUG: {documents} {fate:?} of {left} documents of {origin:?}");
+        debug_assert!(
+            *left >= documents,
+            "BUG: {documents} {fate:?} of {left} documents of {origin:?}"
+        );
         *left = left.saturating_sub(documents);
         if *left > 0 {
             return None;

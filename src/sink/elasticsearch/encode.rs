@@ -72,7 +72,12 @@ impl Encoder {
             MessageKey::Log => b",\"log\":",
             MessageKey::Message => b",\"message\":",
         };
-        Encoder { config, message_field, hour: i64::MIN, action_prefix: Vec::new() }
+        Encoder {
+            config,
+            message_field,
+            hour: i64::MIN,
+            action_prefix: Vec::new(),
+        }
     }
 
     /// Appends action line and document of `record` to `out`.
@@ -175,7 +180,11 @@ fn push_stream(out: &mut Vec<u8>, record: &Record<'_>) {
     if let Some(stream) = record.stream {
         out.extend_from_slice(b",\"stream\":\"");
         out.extend_from_slice(stream.as_str().as_bytes());
-        let tag = if record.flags.contains(Flags::PARTIAL) { b'P' } else { b'F' };
+        let tag = if record.flags.contains(Flags::PARTIAL) {
+            b'P'
+        } else {
+            b'F'
+        };
         out.extend_from_slice(b"\",\"logtag\":\"");
         out.push(tag);
         out.push(b'"');
@@ -192,7 +201,9 @@ fn push_message(out: &mut Vec<u8>, record: &Record<'_>, flags: &mut Flags) {
 /// Adds the members of a JSON message. Members with a reserved or already used key, and all of them
 /// in [`JsonMode::Nest`], go into the object `parsed`.
 fn push_parsed(out: &mut Vec<u8>, message: &[u8], mode: JsonMode) {
-    let Some(members) = crate::parse::json::members(message) else { return };
+    let Some(members) = crate::parse::json::members(message) else {
+        return;
+    };
     let top = |key: &str| mode == JsonMode::Merge && !super::schema::RESERVED_KEYS.contains(&key);
     for (key, value) in members.iter().filter(|(key, _)| top(key)) {
         out.push(b',');
@@ -215,7 +226,9 @@ fn push_parsed(out: &mut Vec<u8>, message: &[u8], mode: JsonMode) {
 
 fn push_notes(out: &mut Vec<u8>, record: &Record<'_>, flags: Flags, metadata_missing: bool) {
     out.extend_from_slice(b",\"longshore\":{\"flags\":[");
-    let names = flags.names().chain(metadata_missing.then_some("metadata_missing"));
+    let names = flags
+        .names()
+        .chain(metadata_missing.then_some("metadata_missing"));
     for (at, name) in names.enumerate() {
         if at > 0 {
             out.push(b',');

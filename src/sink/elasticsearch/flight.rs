@@ -5,28 +5,41 @@
 //! spool writes, dead letters and acks leave as [`Action`]s. Nothing here waits: times are
 //! arguments, and [`Flight::next_deadline`] says when to ask again.
 //!
-//! - A batch goes out at once when a send slot is free and nothing older waits in the spool; else it
-//!   goes to the spool.
-//! - Documents answered with *retry* ride again in a body of their own, after a delay.
+//! - A batch goes out at once when a send slot is free and no frame waits in the spool. While frames
+//!   wait, slots go to a frame and to a fresh batch by turns: the spool drains, and new lines are not
+//!   kept back until it has. Batches that find no slot go to the spool, newest first.
+//! - Documents answered with *retry* ride again in a body of their own, after a delay. While too
+//!   many bytes wait for that, nothing new is sent.
 //! - Documents on *hold* leave for a side body in the spool, under the name of their index: that
 //!   lane has its own timer and is probed with one frame at a time, so one blocked index never stops
 //!   the others.
-//! - When a whole request fails, one body is kept to probe the server and all others go to the
-//!   spool.
+//! - When a whole request fails, the server is *down*: everything in memory goes to the spool (a
+//!   frame is only put back), and after the backoff one body probes. Each probe takes another body,
+//!   so that one that the way cannot bear (a proxy's filter) does not stop the rest for ever.
+//! - A document that finds spool or dead-letter file full waits in memory, in its share of the
+//!   budget, and rides again after a delay: the reader stops when the budget is used up.
+//!
+//! A frame may go back to its place in the spool only while it is *whole*: as soon as one document
+//! of it rests, the others move into frames of their own, or they would be counted twice.
 //!
 //! Not done here: re-sending refused documents in reduced form, a breaker per host, a limiter.
 
+mod action;
+mod lanes;
 mod verdicts;
+mod waiting;
 
 use super::response::{Problem, RequestVerdict};
 use crate::flow::backoff::Backoff;
-use crate::record::{Ack, Batch, Body, Fate};
-use crate::sink::settlement::{FrameSeq, Origin, Settled, Settlement};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use crate::record::{Ack, Batch, Body, Fate, FrameSeq, Origin};
+use crate::sink::settlement::{Settled, Settlement};
+use lanes::Lanes;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
-/// How long a full spool is left alone before the next try.
-const SPOOL_FULL_PAUSE: Duration = Duration::from_secs(1);
+pub use action::{Action, Moment, Moved, ParcelId, Unsaved};
+pub use lanes::Hold;
+use waiting::Room;
 
 /// Bounds.
 #[derive(Clone, Copy, Debug)]
@@ -35,75 +48,25 @@ pub struct FlightConfig {
     pub max_in_flight: usize,
     /// gzip level of bodies that are made anew.
     pub compression: u8,
+    /// The budget of resident bytes. Half of it may be flying, half may be frames read back, a
+    /// quarter may wait for another attempt; when half of it is used, waiting batches are spooled.
+    pub memory: u64,
     /// Delays after failures.
     pub backoff: Backoff,
 }
 
-/// Number of a body on its way.
-pub type ParcelId = u64;
-
 /// A body on its way.
 #[derive(Clone, Debug)]
-pub struct Parcel {
+struct Parcel {
     id: ParcelId,
     origin: Origin,
     body: Body,
-    /// Attempts that ended in item-level retries.
+    /// All documents of the origin, none of which rests anywhere.
+    whole: bool,
+    /// Attempts that left these documents where they are.
     attempt: u32,
-    /// Share of the memory budget.
+    /// Share of the memory budget; none for what came from the spool.
     permit: u64,
-}
-
-/// Whom bytes are moved from and to in the ledger.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Moved {
-    /// Where the documents came from.
-    pub origin: Origin,
-    /// Where they rest now.
-    pub fate: Fate,
-    /// How many.
-    pub documents: u64,
-    /// Their source bytes.
-    pub bytes: u64,
-}
-
-/// What the shell is to do.
-#[derive(Debug)]
-pub enum Action {
-    /// Post the body; answer with [`Flight::on_answer`].
-    Send {
-        /// To be given back with the answer.
-        parcel: ParcelId,
-        /// What to post.
-        body: Body,
-    },
-    /// Write the body to the spool; answer with [`Flight::on_spooled`] after the sync.
-    Spool {
-        /// To be given back.
-        parcel: ParcelId,
-        /// What to write.
-        body: Body,
-        /// The index on hold, for a side body.
-        lane: Option<String>,
-    },
-    /// Read a frame; answer with [`Flight::on_frame`].
-    ReadFrame(FrameSeq),
-    /// The frame is delivered.
-    FrameDone(FrameSeq),
-    /// Append the rows to the dead-letter file; answer with [`Flight::on_dead_lettered`] after the
-    /// sync.
-    DeadLetter {
-        /// To be given back.
-        parcel: ParcelId,
-        /// Finished rows.
-        rows: Vec<u8>,
-    },
-    /// The reader may move its checkpoint.
-    Ack(Ack),
-    /// Give so many bytes back to the memory budget.
-    Release(u64),
-    /// Enter this in the ledger.
-    Moved(Moved),
 }
 
 /// Whether whole requests get through.
@@ -124,28 +87,30 @@ pub enum Health {
     },
 }
 
-/// An index on hold.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lane {
-    frames: VecDeque<FrameSeq>,
-    until: Instant,
-    attempt: u32,
-    /// Why it is held.
-    pub problem: Problem,
-}
-
-impl Lane {
-    /// Frames that wait.
-    pub fn frames(&self) -> usize {
-        self.frames.len()
-    }
-}
-
 /// What waits for the disk.
 #[derive(Debug)]
 enum Writing {
-    Spool { parcel: Parcel, lane: Option<(String, Problem)> },
-    DeadLetter { parcel: Parcel, rows: Vec<u8> },
+    Spool {
+        parcel: Parcel,
+        lane: Option<(String, Problem)>,
+    },
+    DeadLetter(Parcel),
+}
+
+impl Writing {
+    fn parcel(&self) -> &Parcel {
+        match self {
+            Writing::Spool { parcel, .. } | Writing::DeadLetter(parcel) => parcel,
+        }
+    }
+}
+
+/// How far the end of the process is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Phase {
+    Running,
+    Stopping,
+    Saving,
 }
 
 /// The sink's state machine.
@@ -154,21 +119,32 @@ pub struct Flight {
     config: FlightConfig,
     settlement: Settlement,
     next_parcel: ParcelId,
-    ready: VecDeque<Parcel>,
+    /// From the reader and not sent yet, oldest first.
+    fresh: VecDeque<Parcel>,
+    /// Read back from the spool and not sent since.
+    loaded: VecDeque<Parcel>,
+    /// Sent before: the next to go.
+    due: VecDeque<Parcel>,
+    /// Wait for another attempt.
     delayed: Vec<(Instant, Parcel)>,
-    flying: HashMap<ParcelId, Parcel>,
-    writing: HashMap<ParcelId, Writing>,
-    /// Dead letters that found the file full.
-    stuck: Vec<(Instant, Parcel, Vec<u8>)>,
+    flying: BTreeMap<ParcelId, Parcel>,
+    writing: BTreeMap<ParcelId, Writing>,
+    /// Found no place before the end of the process.
+    unsaved: Unsaved,
+    /// Frames that wait in the spool, those of lanes aside.
     frames: VecDeque<FrameSeq>,
-    reading: HashMap<FrameSeq, Option<String>>,
-    /// Which lane a frame probes.
-    probes: HashMap<FrameSeq, String>,
-    lanes: BTreeMap<String, Lane>,
+    reading: Option<FrameSeq>,
+    lanes: Lanes,
     health: Health,
-    spool_full_until: Option<Instant>,
+    /// The request that tries out a server that is down.
+    probe: Option<ParcelId>,
+    /// Whether the next free slot is for a frame.
+    frames_turn: bool,
+    room: Room,
+    dead_letter_full: bool,
     actions: VecDeque<Action>,
-    shutting_down: bool,
+    phase: Phase,
+    polled: Option<Instant>,
 }
 
 impl Flight {
@@ -178,170 +154,175 @@ impl Flight {
             config,
             settlement: Settlement::default(),
             next_parcel: 0,
-            ready: VecDeque::new(),
+            fresh: VecDeque::new(),
+            loaded: VecDeque::new(),
+            due: VecDeque::new(),
             delayed: Vec::new(),
-            flying: HashMap::new(),
-            writing: HashMap::new(),
-            stuck: Vec::new(),
+            flying: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            unsaved: Unsaved::default(),
             frames: VecDeque::new(),
-            reading: HashMap::new(),
-            probes: HashMap::new(),
-            lanes: BTreeMap::new(),
+            reading: None,
+            lanes: Lanes::default(),
             health: Health::Up,
-            spool_full_until: None,
+            probe: None,
+            frames_turn: false,
+            room: Room::Open,
+            dead_letter_full: false,
             actions: VecDeque::new(),
-            shutting_down: false,
+            phase: Phase::Running,
+            polled: None,
         }
     }
 
     /// A batch came from the reader; its budget share is its resident size.
     pub fn on_batch(&mut self, batch: Batch) {
         let origin = Origin::Batch(batch.seq);
-        self.settlement.open(origin, batch.body.documents());
         let permit = batch.body.resident_bytes();
-        let parcel = self.parcel(origin, batch.body, permit);
-        self.ready.push_back(parcel);
+        if batch.body.documents() == 0 {
+            self.actions.push_back(Action::Ack(Ack { batch: batch.seq }));
+            self.release(permit);
+            return;
+        }
+        self.settlement.open(origin, batch.body.documents());
+        let parcel = self.parcel(origin, batch.body, true, permit);
+        self.fresh.push_back(parcel);
     }
 
-    /// A frame is in the spool and unsent: found at the start, or written by another hand. `lane`
-    /// is the index it was held for.
-    pub fn on_frame_found(&mut self, frame: FrameSeq, lane: Option<String>, now: Instant) {
+    /// A frame is in the spool and unsent: found at the start. `lane` is the index it was held for.
+    pub fn on_frame_found(&mut self, frame: FrameSeq, lane: Option<&str>, now: Instant) {
         match lane {
             None => self.frames.push_back(frame),
-            Some(lane) => self.lane_of(&lane, now).frames.push_back(frame),
+            Some(index) => self.lanes.on_found(index, frame, now),
         }
     }
 
     /// The spool evicted a frame to make room; it was never in flight.
-    pub fn on_frame_evicted(&mut self, frame: FrameSeq) {
+    pub fn on_frame_evicted(&mut self, frame: FrameSeq, now: Instant) {
         self.frames.retain(|waiting| *waiting != frame);
-        for lane in self.lanes.values_mut() {
-            lane.frames.retain(|waiting| *waiting != frame);
-        }
-        self.lanes.retain(|_, lane| !lane.frames.is_empty());
+        self.lanes.on_gone(frame, now);
     }
 
     /// A frame was read, or is damaged (`None`; the spool has counted it).
-    pub fn on_frame(&mut self, frame: FrameSeq, body: Option<Body>) {
-        self.reading.remove(&frame);
+    pub fn on_frame(&mut self, frame: FrameSeq, body: Option<Body>, now: Instant) {
+        if self.reading == Some(frame) {
+            self.reading = None;
+        }
         match body {
+            None => self.lanes.on_gone(frame, now),
+            Some(body) if body.documents() == 0 => {
+                self.lanes.on_gone(frame, now);
+                self.actions.push_back(Action::FrameDone(frame));
+            }
+            Some(_) if self.phase != Phase::Running => self.put_back(frame, now),
             Some(body) => {
                 let origin = Origin::Frame(frame);
                 self.settlement.open(origin, body.documents());
-                let parcel = self.parcel(origin, body, 0);
-                self.ready.push_front(parcel);
-            }
-            None => {
-                self.probes.remove(&frame);
+                let parcel = self.parcel(origin, body, true, 0);
+                self.loaded.push_back(parcel);
             }
         }
     }
 
     /// A spool write ended: the frame's number after the sync, or `None` when there is no room.
-    pub fn on_spooled(&mut self, parcel: ParcelId, frame: Option<FrameSeq>, now: Instant) {
-        let Some(Writing::Spool { parcel, lane }) = self.writing.remove(&parcel) else { return };
-        let Some(frame) = frame else {
-            self.spool_full_until = Some(now + SPOOL_FULL_PAUSE);
-            match lane {
-                Some(_) => self.delayed.push((now + SPOOL_FULL_PAUSE, parcel)),
-                None => self.ready.push_back(parcel),
-            }
+    pub fn on_spooled(&mut self, parcel: ParcelId, frame: Option<FrameSeq>, at: Moment) {
+        let Some(Writing::Spool { parcel, lane }) = self.writing.remove(&parcel) else {
             return;
         };
+        let Some(frame) = frame else {
+            self.on_no_room(parcel, lane, at);
+            return;
+        };
+        self.room = Room::Open;
         match lane {
             None => self.frames.push_back(frame),
-            Some((lane, problem)) => {
-                let lane = self.lane_of(&lane, now);
-                lane.problem = problem;
-                lane.frames.push_back(frame);
-            }
+            Some((index, problem)) => self.lanes.on_spooled(&index, frame, problem, at.now),
         }
-        self.rest(&parcel, Fate::Spooled, parcel.body.documents(), parcel.body.source_bytes());
-        self.release(parcel.permit);
+        self.rest_whole(parcel, Fate::Spooled, at.now);
     }
 
-    /// A dead-letter write ended: synced, or `false` when the file is full (the documents wait).
-    pub fn on_dead_lettered(&mut self, parcel: ParcelId, written: bool, now: Instant) {
-        let Some(Writing::DeadLetter { parcel, rows }) = self.writing.remove(&parcel) else { return };
+    /// A dead-letter write ended: synced, or `false` when the file is full. Then the documents are
+    /// sent again after a delay, to be refused again when there is room for them.
+    pub fn on_dead_lettered(&mut self, parcel: ParcelId, written: bool, at: Moment) {
+        let Some(Writing::DeadLetter(parcel)) = self.writing.remove(&parcel) else {
+            return;
+        };
+        self.dead_letter_full = !written;
         if written {
-            self.rest(&parcel, Fate::DeadLettered, parcel.body.documents(), parcel.body.source_bytes());
-            self.release(parcel.permit);
+            self.rest_whole(parcel, Fate::DeadLettered, at.now);
         } else {
-            self.stuck.push((now + SPOOL_FULL_PAUSE, parcel, rows));
+            self.later(parcel, at);
         }
     }
 
     /// A request was answered, or failed on the way (the shell turns transport errors into
-    /// [`RequestVerdict::Retry`]). `random` jitters the delay, `unix` dates dead letters.
-    pub fn on_answer(&mut self, parcel: ParcelId, verdict: RequestVerdict, now: Instant, unix: i64, random: u64) {
-        let Some(parcel) = self.flying.remove(&parcel) else { return };
+    /// [`RequestVerdict::Retry`]).
+    pub fn on_answer(&mut self, parcel: ParcelId, verdict: RequestVerdict, at: Moment) {
+        let Some(parcel) = self.flying.remove(&parcel) else {
+            return;
+        };
+        let is_probe = self.probe == Some(parcel.id);
+        if is_probe {
+            self.probe = None;
+        }
         match verdict {
             RequestVerdict::Items(verdicts) => {
                 self.health = Health::Up;
-                self.on_verdicts(parcel, &verdicts, now, unix, random);
+                self.on_verdicts(parcel, &verdicts, at);
             }
-            RequestVerdict::Split(problem) => self.split(parcel, problem, unix),
-            RequestVerdict::Retry(problem) => self.on_down(parcel, problem, false, now, random),
-            RequestVerdict::Hold(problem) => self.on_down(parcel, problem, true, now, random),
+            RequestVerdict::Split(problem) => self.split(parcel, problem, at),
+            RequestVerdict::Retry(problem) => self.on_down(parcel, problem, false, is_probe, at),
+            RequestVerdict::Hold(problem) => self.on_down(parcel, problem, true, is_probe, at),
         }
     }
 
-    /// The process ends: everything in memory goes to the spool, nothing more is sent.
+    /// The process will end: nothing is read back any more, and what waits for another attempt goes
+    /// to the spool. What is in memory besides is still sent.
+    pub fn on_stop(&mut self) {
+        self.phase = self.phase.max(Phase::Stopping);
+    }
+
+    /// The process ends: everything in memory goes to the spool, nothing more is sent. Answers that
+    /// come later are not looked at: what they stored will be found as duplicates.
     pub fn on_shutdown(&mut self) {
-        self.shutting_down = true;
-        let flying: Vec<Parcel> = self.flying.drain().map(|(_, parcel)| parcel).collect();
-        let delayed: Vec<Parcel> = self.delayed.drain(..).map(|(_, parcel)| parcel).collect();
-        self.ready.extend(flying.into_iter().chain(delayed));
-        self.spool_full_until = None;
+        self.phase = Phase::Saving;
+        self.due.extend(std::mem::take(&mut self.flying).into_values());
+        self.due.extend(self.delayed.drain(..).map(|(_, parcel)| parcel));
     }
 
     /// The next thing to do, if any.
     pub fn poll(&mut self, now: Instant) -> Option<Action> {
+        self.polled = Some(now);
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
         }
         self.wake(now);
-        if self.shutting_down {
-            return self.spool_one(0, now).or_else(|| self.actions.pop_front());
+        if let Some(action) = self.read(now).or_else(|| self.send(now)) {
+            return Some(action);
         }
-        if self.may_send(now) {
-            if let Some(parcel) = self.ready.pop_front() {
-                let action = Action::Send { parcel: parcel.id, body: parcel.body.clone() };
-                self.flying.insert(parcel.id, parcel);
-                return Some(action);
-            }
-            if self.reading.is_empty()
-                && let Some(frame) = self.frames.pop_front()
-            {
-                self.reading.insert(frame, None);
-                return Some(Action::ReadFrame(frame));
-            }
-        }
-        let keep = if self.is_down() { 1 } else { self.config.max_in_flight };
-        self.spool_one(keep, now).or_else(|| self.actions.pop_front())
+        self.spill(now);
+        self.actions.pop_front()
     }
 
-    /// When [`Flight::poll`] has something new to do.
+    /// When [`Flight::poll`] has something new to do. What could already be done by time alone when
+    /// it was last asked waits for something else.
     pub fn next_deadline(&self) -> Option<Instant> {
         let delayed = self.delayed.iter().map(|(at, _)| *at);
-        let stuck = self.stuck.iter().map(|(at, ..)| *at);
-        let lanes = self.lanes.values().filter(|lane| !lane.frames.is_empty()).map(|lane| lane.until);
         let down = match &self.health {
             Health::Down { until, .. } => Some(*until),
             Health::Up => None,
         };
-        delayed.chain(stuck).chain(lanes).chain(down).chain(self.spool_full_until).min()
+        let all = delayed
+            .chain(self.lanes.next_deadline())
+            .chain(down)
+            .chain(self.room.until());
+        all.filter(|at| self.polled.is_none_or(|polled| *at > polled))
+            .min()
     }
 
     /// True when nothing is in memory or on its way to the disk.
     pub fn is_idle(&self) -> bool {
-        self.ready.is_empty()
-            && self.delayed.is_empty()
-            && self.flying.is_empty()
-            && self.writing.is_empty()
-            && self.stuck.is_empty()
-            && self.reading.is_empty()
-            && self.actions.is_empty()
+        self.parcels().next().is_none() && self.reading.is_none() && self.actions.is_empty()
     }
 
     /// Whether whole requests get through.
@@ -350,8 +331,8 @@ impl Flight {
     }
 
     /// The indices on hold.
-    pub fn lanes(&self) -> &BTreeMap<String, Lane> {
-        &self.lanes
+    pub fn holds(&self) -> impl Iterator<Item = Hold<'_>> {
+        self.lanes.holds()
     }
 
     /// Requests without an answer.
@@ -361,97 +342,69 @@ impl Flight {
 
     /// Frames that wait to be sent, those on hold aside.
     pub fn waiting_frames(&self) -> usize {
-        self.frames.len() + self.reading.len()
+        self.frames.len() + self.lanes.open_frames() + usize::from(self.reading.is_some())
     }
 
-    fn is_down(&self) -> bool {
-        matches!(self.health, Health::Down { .. })
+    /// True when the last spool write found no room.
+    pub fn is_spool_full(&self) -> bool {
+        self.room != Room::Open
     }
 
-    fn may_send(&self, now: Instant) -> bool {
-        match &self.health {
-            Health::Up => self.flying.len() < self.config.max_in_flight,
-            Health::Down { until, .. } => self.flying.is_empty() && *until <= now,
-        }
+    /// True when the last dead letters found no room.
+    pub fn is_dead_letter_full(&self) -> bool {
+        self.dead_letter_full
     }
 
-    /// Moves what has waited long enough.
-    fn wake(&mut self, now: Instant) {
-        if self.spool_full_until.is_some_and(|until| until <= now) {
-            self.spool_full_until = None;
+    /// What would be lost with the memory: documents of batches that rest nowhere. (Those of frames
+    /// are still in the spool.)
+    pub fn unsaved(&self) -> Unsaved {
+        let mut unsaved = self.unsaved;
+        for parcel in self
+            .parcels()
+            .filter(|parcel| matches!(parcel.origin, Origin::Batch(_)))
+        {
+            unsaved.documents += parcel.body.documents() as u64;
+            unsaved.bytes += parcel.body.source_bytes();
         }
-        let due = |at: &Instant| *at <= now;
-        while let Some(at) = self.delayed.iter().position(|(until, _)| due(until)) {
-            let (_, parcel) = self.delayed.swap_remove(at);
-            self.ready.push_front(parcel);
-        }
-        while let Some(at) = self.stuck.iter().position(|(until, ..)| due(until)) {
-            let (_, parcel, rows) = self.stuck.swap_remove(at);
-            self.write_dead_letter(parcel, rows);
-        }
-        for (name, lane) in &mut self.lanes {
-            if lane.until <= now
-                && let Some(frame) = lane.frames.pop_front()
-            {
-                // Far enough away that the answer comes first; the answer sets the real time.
-                lane.until = now + Backoff::SERVER.cap * 5;
-                self.probes.insert(frame, name.clone());
-                self.frames.push_front(frame);
+        unsaved
+    }
+
+    fn on_down(&mut self, mut parcel: Parcel, problem: Problem, hold: bool, is_probe: bool, at: Moment) {
+        let (until, attempt) = match &self.health {
+            // A request that was sent before the server was known to be down tells nothing new.
+            Health::Down { until, attempt, .. } if !is_probe => (*until, *attempt),
+            health => {
+                let attempt = if let Health::Down { attempt, .. } = health {
+                    attempt + 1
+                } else {
+                    1
+                };
+                (at.now + self.config.backoff.delay(attempt, at.random), attempt)
             }
-        }
-    }
-
-    /// Spools the newest waiting body when more than `keep` wait for a slot.
-    fn spool_one(&mut self, keep: usize, now: Instant) -> Option<Action> {
-        let full = self.spool_full_until.is_some_and(|until| until > now);
-        if full || self.ready.len() <= keep {
-            return None;
-        }
-        let parcel = self.ready.pop_back()?;
-        if let Origin::Frame(frame) = parcel.origin {
-            // It is on disk already: it only has to be read again.
-            self.settlement.abandon(parcel.origin);
-            self.frames.push_front(frame);
-            self.release(parcel.permit);
-            return self.actions.pop_front();
-        }
-        Some(self.write_spool(parcel, None))
-    }
-
-    fn write_spool(&mut self, parcel: Parcel, lane: Option<(String, Problem)>) -> Action {
-        let name = lane.as_ref().map(|(name, _)| name.clone());
-        let action = Action::Spool { parcel: parcel.id, body: parcel.body.clone(), lane: name };
-        self.writing.insert(parcel.id, Writing::Spool { parcel, lane });
-        action
-    }
-
-    fn write_dead_letter(&mut self, parcel: Parcel, rows: Vec<u8>) {
-        self.actions.push_back(Action::DeadLetter { parcel: parcel.id, rows: rows.clone() });
-        self.writing.insert(parcel.id, Writing::DeadLetter { parcel, rows });
-    }
-
-    fn on_down(&mut self, parcel: Parcel, problem: Problem, hold: bool, now: Instant, random: u64) {
-        let attempt = match &self.health {
-            Health::Down { attempt, .. } => attempt + 1,
-            Health::Up => 1,
         };
-        let until = now + self.config.backoff.delay(attempt, random);
-        self.health = Health::Down { until, attempt, problem, hold };
-        self.ready.push_front(parcel);
+        self.health = Health::Down {
+            until,
+            attempt,
+            problem,
+            hold,
+        };
+        for (next, _) in &mut self.delayed {
+            *next = until.min(*next);
+        }
+        parcel.attempt += 1;
+        self.delayed.push((until, parcel));
     }
 
-    fn lane_of(&mut self, name: &str, now: Instant) -> &mut Lane {
-        self.lanes.entry(name.to_owned()).or_insert_with(|| Lane {
-            frames: VecDeque::new(),
-            until: now,
-            attempt: 0,
-            problem: Problem { status: 0, kind: String::new(), reason: String::new() },
-        })
-    }
-
-    fn parcel(&mut self, origin: Origin, body: Body, permit: u64) -> Parcel {
+    fn parcel(&mut self, origin: Origin, body: Body, whole: bool, permit: u64) -> Parcel {
         self.next_parcel += 1;
-        Parcel { id: self.next_parcel, origin, body, attempt: 0, permit }
+        Parcel {
+            id: self.next_parcel,
+            origin,
+            body,
+            whole,
+            attempt: 0,
+            permit,
+        }
     }
 
     fn release(&mut self, bytes: u64) {
@@ -460,14 +413,31 @@ impl Flight {
         }
     }
 
-    /// Documents of a parcel came to rest: ledger, settlement, and what follows from it.
-    fn rest(&mut self, parcel: &Parcel, fate: Fate, documents: usize, bytes: u64) {
-        let origin = parcel.origin;
-        self.actions.push_back(Action::Moved(Moved { origin, fate, documents: documents as u64, bytes }));
+    /// All documents of a parcel came to rest.
+    fn rest_whole(&mut self, parcel: Parcel, fate: Fate, now: Instant) {
+        self.rest(
+            parcel.origin,
+            fate,
+            parcel.body.documents(),
+            parcel.body.source_bytes(),
+            now,
+        );
+        self.release(parcel.permit);
+    }
+
+    /// Documents came to rest: ledger, settlement, and what follows from it.
+    fn rest(&mut self, origin: Origin, fate: Fate, documents: usize, bytes: u64, now: Instant) {
+        self.actions.push_back(Action::Moved(Moved {
+            origin,
+            fate,
+            documents: documents as u64,
+            bytes,
+        }));
         match self.settlement.settle(origin, fate, documents) {
             Some(Settled::Batch(ack)) => self.actions.push_back(Action::Ack(ack)),
             Some(Settled::Frame(frame)) => {
-                self.spool_full_until = None;
+                self.lanes.on_gone(frame, now);
+                self.room.on_frame_done();
                 self.actions.push_back(Action::FrameDone(frame));
             }
             None => {}

@@ -11,8 +11,7 @@ use std::borrow::Cow;
 
 /// The parameter that keeps answers small. `items.*.status` must be in it, or accepted items vanish
 /// from the list and positions are lost.
-pub const FILTER_PATH: &str =
-    "filter_path=errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.failure_store";
+pub const FILTER_PATH: &str = "filter_path=errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.failure_store";
 
 /// Reasons can quote whole documents (33 KB for an immense keyword); so much of them is kept.
 const REASON_BYTES: usize = 300;
@@ -70,14 +69,20 @@ pub fn judge(status: u16, body: &[u8], documents: usize) -> RequestVerdict {
 
 fn judge_items(body: &[u8], documents: usize) -> RequestVerdict {
     let ambiguous = |reason: &str| {
-        RequestVerdict::Retry(Problem { status: 200, kind: "ambiguous_answer".into(), reason: reason.into() })
+        RequestVerdict::Retry(Problem {
+            status: 200,
+            kind: "ambiguous_answer".into(),
+            reason: reason.into(),
+        })
     };
     if body.trim_ascii_start().first() != Some(&b'{') {
         return ambiguous("the answer is not JSON");
     }
     match serde_json::from_slice::<Answer<'_>>(body) {
         Err(_) => ambiguous("the answer is torn or not a bulk answer"),
-        Ok(answer) if answer.items.0.len() != documents => ambiguous("the answer has another number of items"),
+        Ok(answer) if answer.items.0.len() != documents => {
+            ambiguous("the answer has another number of items")
+        }
         Ok(answer) => RequestVerdict::Items(answer.items.0),
     }
 }
@@ -86,8 +91,16 @@ fn judge_items(body: &[u8], documents: usize) -> RequestVerdict {
 fn judge_item(item: &Item<'_>) -> Verdict {
     let problem = || Problem {
         status: item.status,
-        kind: item.error.as_ref().map(|error| error.kind.to_string()).unwrap_or_default(),
-        reason: item.error.as_ref().map(|error| cut(&error.reason)).unwrap_or_default(),
+        kind: item
+            .error
+            .as_ref()
+            .map(|error| error.kind.to_string())
+            .unwrap_or_default(),
+        reason: item
+            .error
+            .as_ref()
+            .map(|error| cut(&error.reason))
+            .unwrap_or_default(),
     };
     let Some(error) = &item.error else {
         return match item.status {
@@ -140,7 +153,9 @@ fn problem_of(status: u16, body: &[u8]) -> Problem {
         #[serde(borrow)]
         error: Option<ErrorBody<'a>>,
     }
-    let error = serde_json::from_slice::<Whole<'_>>(body).ok().and_then(|whole| whole.error);
+    let error = serde_json::from_slice::<Whole<'_>>(body)
+        .ok()
+        .and_then(|whole| whole.error);
     let (kind, reason) = match error {
         Some(error) => (error.kind.into_owned(), cut(&error.reason)),
         None => (String::new(), String::new()),
@@ -177,7 +192,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Verdicts<'a> {
                 Ok(verdicts)
             }
         }
-        deserializer.deserialize_seq(Items).map(|verdicts| Verdicts(verdicts, std::marker::PhantomData))
+        deserializer
+            .deserialize_seq(Items)
+            .map(|verdicts| Verdicts(verdicts, std::marker::PhantomData))
     }
 }
 

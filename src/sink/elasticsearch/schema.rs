@@ -10,8 +10,18 @@ use crate::config::{LabelDots, MessageKey};
 use crate::record::Metadata;
 
 /// Top-level keys of our documents: fields of an application's JSON never overwrite them.
-pub const RESERVED_KEYS: [&str; 10] =
-    ["@timestamp", "docker", "kubernetes", "log", "logtag", "longshore", "message", "parsed", "stream", "tag"];
+pub const RESERVED_KEYS: [&str; 10] = [
+    "@timestamp",
+    "docker",
+    "kubernetes",
+    "log",
+    "logtag",
+    "longshore",
+    "message",
+    "parsed",
+    "stream",
+    "tag",
+];
 
 /// How documents are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +58,10 @@ pub fn fragment(metadata: &Metadata, layout: Layout) -> Fragment {
         out.extend_from_slice(b",\"tag\":");
         push_string(&mut out, &tag(metadata));
     }
-    Fragment { tail: out, metadata_missing: metadata.missing }
+    Fragment {
+        tail: out,
+        metadata_missing: metadata.missing,
+    }
 }
 
 fn push_kubernetes(out: &mut Vec<u8>, metadata: &Metadata, layout: Layout) {
@@ -60,11 +73,20 @@ fn push_kubernetes(out: &mut Vec<u8>, metadata: &Metadata, layout: Layout) {
     fields.text("pod_ip", metadata.pod_ip.as_deref());
     fields.text("container_image", metadata.image.as_deref());
     fields.text("container_image_id", metadata.image_id.as_deref());
-    fields.text("host", Some(&metadata.node).filter(|node| !node.is_empty()).map(String::as_str));
+    fields.text(
+        "host",
+        Some(&metadata.node)
+            .filter(|node| !node.is_empty())
+            .map(String::as_str),
+    );
     fields.pairs("labels", &metadata.labels, layout.label_dots);
     fields.pairs("annotations", &metadata.annotations, layout.label_dots);
     if let Some((kind, name)) = &metadata.owner {
-        fields.pairs("owner", &[("kind".into(), kind.clone()), ("name".into(), name.clone())], LabelDots::Keep);
+        fields.pairs(
+            "owner",
+            &[("kind".into(), kind.clone()), ("name".into(), name.clone())],
+            LabelDots::Keep,
+        );
     }
     fields.text("deployment_name", metadata.deployment.as_deref());
     fields.text("namespace_id", metadata.namespace_uid.as_deref());
@@ -99,7 +121,10 @@ impl Fields<'_> {
         }
         self.key(key);
         self.out.push(b'{');
-        let mut inner = Fields { out: self.out, first: true };
+        let mut inner = Fields {
+            out: self.out,
+            first: true,
+        };
         for (key, value) in label_keys(pairs, dots) {
             inner.text(&key, Some(value));
         }
@@ -130,8 +155,17 @@ fn label_keys(pairs: &[(String, String)], dots: LabelDots) -> Vec<(String, &str)
 
 /// The tag that Fluentd derives from the name of the link in `/var/log/containers`.
 fn tag(metadata: &Metadata) -> String {
-    let Metadata { pod, namespace, container, .. } = metadata;
-    let id = metadata.container_id.as_deref().map(|id| format!("-{id}")).unwrap_or_default();
+    let Metadata {
+        pod,
+        namespace,
+        container,
+        ..
+    } = metadata;
+    let id = metadata
+        .container_id
+        .as_deref()
+        .map(|id| format!("-{id}"))
+        .unwrap_or_default();
     format!("kubernetes.var.log.containers.{pod}_{namespace}_{container}{id}.log")
 }
 
@@ -139,8 +173,11 @@ fn tag(metadata: &Metadata) -> String {
 mod tests {
     use super::*;
 
-    const LAYOUT: Layout =
-        Layout { message_key: MessageKey::Message, include_tag: true, label_dots: LabelDots::Replace };
+    const LAYOUT: Layout = Layout {
+        message_key: MessageKey::Message,
+        include_tag: true,
+        label_dots: LabelDots::Replace,
+    };
 
     fn value(metadata: &Metadata, layout: Layout) -> serde_json::Value {
         let tail = fragment(metadata, layout).tail;
@@ -155,8 +192,12 @@ mod tests {
     #[test]
     fn the_path_alone_gives_the_four_names() {
         let metadata = Metadata {
-            namespace: "shop".into(), pod: "web-1".into(), pod_uid: "u".into(), container: "nginx".into(),
-            node: "node-a".into(), ..Metadata::default()
+            namespace: "shop".into(),
+            pod: "web-1".into(),
+            pod_uid: "u".into(),
+            container: "nginx".into(),
+            node: "node-a".into(),
+            ..Metadata::default()
         };
         assert_eq!(
             value(&metadata, LAYOUT),
@@ -168,12 +209,27 @@ mod tests {
 
     #[test]
     fn dots_in_labels_are_replaced_and_collisions_numbered() {
-        let labels = vec![pair("a.b", "1"), pair("a_b", "2"), pair("app.kubernetes.io/name", "3"), pair("app", "4")];
-        let metadata = Metadata { labels, ..Metadata::default() };
+        let labels = vec![
+            pair("a.b", "1"),
+            pair("a_b", "2"),
+            pair("app.kubernetes.io/name", "3"),
+            pair("app", "4"),
+        ];
+        let metadata = Metadata {
+            labels,
+            ..Metadata::default()
+        };
         let replaced = &value(&metadata, LAYOUT)["kubernetes"]["labels"];
-        let expected = serde_json::json!({"a_b": "2", "a_b_2": "1", "app_kubernetes_io/name": "3", "app": "4"});
+        let expected =
+            serde_json::json!({"a_b": "2", "a_b_2": "1", "app_kubernetes_io/name": "3", "app": "4"});
         assert_eq!(replaced, &expected);
-        let kept = &value(&metadata, Layout { label_dots: LabelDots::Keep, ..LAYOUT })["kubernetes"]["labels"];
+        let kept = &value(
+            &metadata,
+            Layout {
+                label_dots: LabelDots::Keep,
+                ..LAYOUT
+            },
+        )["kubernetes"]["labels"];
         assert_eq!(kept["app.kubernetes.io/name"], "3");
     }
 }

@@ -5,7 +5,11 @@ use proptest::prelude::*;
 
 fn config(json: JsonMode) -> EncodeConfig {
     EncodeConfig {
-        layout: Layout { message_key: MessageKey::Message, include_tag: true, label_dots: LabelDots::Replace },
+        layout: Layout {
+            message_key: MessageKey::Message,
+            include_tag: true,
+            label_dots: LabelDots::Replace,
+        },
         index: IndexPattern::parse("logstash-%Y.%m.%d").unwrap(),
         document_id: DocumentId::Deterministic,
         json,
@@ -21,15 +25,26 @@ fn record(message: &[u8]) -> Record<'_> {
         message,
         valid_utf8: std::str::from_utf8(message).is_ok(),
         flags: Flags::default(),
-        span: Span { file: FileId(7), start: 100, end: 200 },
+        span: Span {
+            file: FileId(7),
+            start: 100,
+            end: 200,
+        },
         second: None,
         source_bytes: 100,
         skipped: 0,
     }
 }
 
-fn encode(config: EncodeConfig, record: &Record<'_>, stamp_text: &[u8]) -> (serde_json::Value, serde_json::Value) {
-    let fragment = Fragment { tail: b",\"kubernetes\":{\"pod_name\":\"p\"}".to_vec(), metadata_missing: false };
+fn encode(
+    config: EncodeConfig,
+    record: &Record<'_>,
+    stamp_text: &[u8],
+) -> (serde_json::Value, serde_json::Value) {
+    let fragment = Fragment {
+        tail: b",\"kubernetes\":{\"pod_name\":\"p\"}".to_vec(),
+        metadata_missing: false,
+    };
     let mut out = Vec::new();
     Encoder::new(config).push(&mut out, record, stamp_text, FileKey::new(FileId(7)), &fragment);
     let mut lines = out.split_inclusive(|byte| *byte == b'\n');
@@ -78,7 +93,10 @@ fn json_members_never_overwrite_ours() {
     let (_, merged) = encode(config(JsonMode::Merge), &record(message), STAMP);
     assert_eq!(merged["level"], "error");
     assert_eq!(merged["kubernetes"]["pod_name"], "p");
-    assert_eq!(merged["parsed"], serde_json::json!({"kubernetes": "evil", "@timestamp": 1, "message": "m"}));
+    assert_eq!(
+        merged["parsed"],
+        serde_json::json!({"kubernetes": "evil", "@timestamp": 1, "message": "m"})
+    );
     let (_, nested) = encode(config(JsonMode::Nest), &record(message), STAMP);
     assert_eq!(nested["parsed"]["level"], "error");
     assert_eq!(nested.get("level"), None);
@@ -99,7 +117,12 @@ fn ids_sort_by_time_and_differ_by_every_part() {
     let mut moved = base.clone();
     moved.span.start += 1;
     moved.span.end += 1;
-    let ids = [id(&base, key), id(&longer, key), id(&moved, key), id(&base, FileKey::new(FileId(8)))];
+    let ids = [
+        id(&base, key),
+        id(&longer, key),
+        id(&moved, key),
+        id(&base, FileKey::new(FileId(8))),
+    ];
     for (at, one) in ids.iter().enumerate() {
         assert!(!ids[..at].contains(one), "{at}");
     }

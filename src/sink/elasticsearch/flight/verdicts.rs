@@ -1,177 +1,236 @@
 //! What becomes of the documents of one answered body.
 
-use super::{Flight, Parcel};
+use super::lanes::Probe;
+use super::{Action, Flight, Moment, Parcel, Writing};
 use crate::batch::{document, pick};
-use crate::codec::gzip;
-use crate::record::{Fate, Row};
+use crate::codec::gzip::{self, Damaged};
+use crate::record::{Body, Fate, Origin};
 use crate::sink::dead_letter;
 use crate::sink::elasticsearch::response::{Problem, Verdict};
-use crate::sink::settlement::Origin;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 /// The documents of a body by what is to be done with them.
 #[derive(Default)]
-struct Sorted {
-    resting: BTreeMap<&'static str, (Fate, Vec<usize>)>,
+struct Sorted<'a> {
+    resting: Vec<(Fate, Vec<usize>)>,
     retry: Vec<usize>,
-    refused: Vec<(usize, Problem)>,
-    hold: Vec<(usize, Problem)>,
+    refused: Vec<(usize, &'a Problem)>,
+    hold: Vec<(usize, &'a Problem)>,
 }
 
-impl Sorted {
-    fn new(verdicts: &[Verdict]) -> Sorted {
+impl<'a> Sorted<'a> {
+    fn new(verdicts: &'a [Verdict]) -> Sorted<'a> {
         let mut sorted = Sorted::default();
         for (at, verdict) in verdicts.iter().enumerate() {
             match verdict {
-                Verdict::Accepted => sorted.rest("accepted", Fate::Accepted, at),
-                Verdict::Duplicate => sorted.rest("duplicate", Fate::Duplicate, at),
-                Verdict::DroppedByServer => sorted.rest("dropped", Fate::DroppedByServer, at),
+                Verdict::Accepted => sorted.rest(Fate::Accepted, at),
+                Verdict::Duplicate => sorted.rest(Fate::Duplicate, at),
+                Verdict::DroppedByServer => sorted.rest(Fate::DroppedByServer, at),
                 Verdict::Retry(_) => sorted.retry.push(at),
-                Verdict::Refused(problem) => sorted.refused.push((at, problem.clone())),
-                Verdict::Hold(problem) => sorted.hold.push((at, problem.clone())),
+                Verdict::Refused(problem) => sorted.refused.push((at, problem)),
+                Verdict::Hold(problem) => sorted.hold.push((at, problem)),
             }
         }
         sorted
     }
 
-    fn rest(&mut self, name: &'static str, fate: Fate, at: usize) {
-        self.resting.entry(name).or_insert((fate, Vec::new())).1.push(at);
+    fn rest(&mut self, fate: Fate, at: usize) {
+        match self.resting.iter_mut().find(|(known, _)| *known == fate) {
+            Some((_, picked)) => picked.push(at),
+            None => self.resting.push((fate, vec![at])),
+        }
+    }
+
+    /// What the answer says about the index that the body is for.
+    fn probe(&self) -> Probe {
+        if !self.hold.is_empty() {
+            Probe::Held
+        } else if self.resting.is_empty() && self.refused.is_empty() {
+            Probe::Unknown
+        } else {
+            Probe::Passed
+        }
+    }
+
+    /// Whether single documents leave the body: not when all rest, nor when all ride again.
+    fn takes_apart(&self) -> bool {
+        let rides_whole = self.resting.is_empty() && self.refused.is_empty() && self.hold.is_empty();
+        !(rides_whole || self.retry.is_empty() && self.refused.is_empty() && self.hold.is_empty())
     }
 }
 
-fn bytes_of(rows: &[Row], picked: &[usize]) -> u64 {
-    picked.iter().map(|at| u64::from(rows[*at].source_bytes)).sum()
+/// A body and its text, for the time in which documents are picked out of it.
+struct Apart<'a> {
+    body: &'a Body,
+    text: Vec<u8>,
+    level: u8,
+}
+
+impl<'a> Apart<'a> {
+    fn new(body: &'a Body, level: u8) -> Result<Apart<'a>, Damaged> {
+        Ok(Apart {
+            body,
+            text: gzip::inflate(body)?,
+            level,
+        })
+    }
+
+    /// Action line and source of a document.
+    fn lines(&self, at: usize) -> (&[u8], &[u8]) {
+        let lines = document(self.body, &self.text, at);
+        let split = memchr::memchr(b'\n', lines).unwrap_or(lines.len());
+        (
+            &lines[..split],
+            lines.get(split + 1..).unwrap_or_default().trim_ascii_end(),
+        )
+    }
+
+    fn pick(&self, picked: &[usize]) -> Body {
+        if picked.len() == self.body.documents() {
+            return self.body.clone();
+        }
+        pick(self.body, &self.text, picked, self.level)
+    }
+
+    fn bytes_of(&self, picked: &[usize]) -> u64 {
+        picked
+            .iter()
+            .map(|at| u64::from(self.body.rows[*at].source_bytes))
+            .sum()
+    }
 }
 
 impl Flight {
-    pub(super) fn on_verdicts(
-        &mut self,
-        parcel: Parcel,
-        verdicts: &[Verdict],
-        now: Instant,
-        unix: i64,
-        random: u64,
-    ) {
+    pub(super) fn on_verdicts(&mut self, parcel: Parcel, verdicts: &[Verdict], at: Moment) {
         let sorted = Sorted::new(verdicts);
-        self.on_lane_probe(&parcel, &sorted, now, random);
-        for (fate, picked) in sorted.resting.values() {
-            self.rest(&parcel, *fate, picked.len(), bytes_of(&parcel.body.rows, picked));
+        if let Origin::Frame(frame) = parcel.origin {
+            self.lanes
+                .on_probe(frame, sorted.probe(), self.config.backoff, at.now, at.random);
         }
-        // The first child inherits the parent's share of the budget, the others ride along.
+        if !sorted.takes_apart() && !sorted.retry.is_empty() {
+            self.later(parcel, at);
+            return;
+        }
+        let apart = if sorted.takes_apart() {
+            Apart::new(&parcel.body, self.config.compression)
+        } else {
+            Ok(Apart {
+                body: &parcel.body,
+                text: Vec::new(),
+                level: 0,
+            })
+        };
+        match apart {
+            Ok(apart) => self.take_apart(&parcel, &apart, &sorted, at),
+            // Nothing rests yet, so the whole body may ride again: the ids make that safe.
+            Err(_) => self.later(parcel, at),
+        }
+    }
+
+    fn take_apart(&mut self, parcel: &Parcel, apart: &Apart<'_>, sorted: &Sorted<'_>, at: Moment) {
         let mut permit = parcel.permit;
+        for (fate, picked) in &sorted.resting {
+            self.rest(parcel.origin, *fate, picked.len(), apart.bytes_of(picked), at.now);
+        }
         if !sorted.retry.is_empty() {
-            let attempt = parcel.attempt + 1;
-            if let Some(mut child) = self.child(&parcel, &sorted.retry, &mut permit) {
-                child.attempt = attempt;
-                self.delayed.push((now + self.config.backoff.delay(attempt, random), child));
-            }
+            let child = self.child(parcel, apart.pick(&sorted.retry), &mut permit);
+            self.later(child, at);
         }
         if !sorted.refused.is_empty() {
-            self.dead_letter(&parcel, &sorted.refused, &mut permit, unix);
+            self.dead_letter(parcel, apart, &sorted.refused, &mut permit, at);
         }
         if !sorted.hold.is_empty() {
-            self.hold(&parcel, &sorted.hold, &mut permit, now, random);
+            self.hold(parcel, apart, &sorted.hold, &mut permit, at);
         }
         self.release(permit);
     }
 
     /// A whole request was too large: halves, or the end of a single document.
-    pub(super) fn split(&mut self, parcel: Parcel, problem: Problem, unix: i64) {
-        let count = parcel.body.documents();
+    pub(super) fn split(&mut self, parcel: Parcel, problem: Problem, at: Moment) {
+        let Ok(apart) = Apart::new(&parcel.body, self.config.compression) else {
+            self.later(parcel, at);
+            return;
+        };
         let mut permit = parcel.permit;
+        let count = parcel.body.documents();
         if count <= 1 {
-            self.dead_letter(&parcel, &[(0, problem)], &mut permit, unix);
+            self.dead_letter(&parcel, &apart, &[(0, &problem)], &mut permit, at);
         } else {
             let all: Vec<usize> = (0..count).collect();
             let (first, second) = all.split_at(count / 2);
             for half in [second, first] {
-                if let Some(child) = self.child(&parcel, half, &mut permit) {
-                    self.ready.push_front(child);
-                }
+                let child = self.child(&parcel, apart.pick(half), &mut permit);
+                self.due.push_front(child);
             }
         }
         self.release(permit);
     }
 
-    /// A parcel of the documents at `picked`. A body that cannot be taken apart (which its CRC rules
-    /// out) goes back whole: the ids make that safe.
-    fn child(&mut self, parcel: &Parcel, picked: &[usize], permit: &mut u64) -> Option<Parcel> {
-        match pick(&parcel.body, picked, self.config.compression) {
-            Ok(body) => {
-                let share = std::mem::take(permit);
-                Some(self.parcel(parcel.origin, body, share))
-            }
-            Err(_) => {
-                let share = std::mem::take(permit);
-                let mut again = self.parcel(parcel.origin, parcel.body.clone(), share);
-                again.attempt = parcel.attempt;
-                self.ready.push_back(again);
-                None
-            }
-        }
+    /// A parcel of some documents of `parcel`, with as much of its share as it needs.
+    fn child(&mut self, parcel: &Parcel, body: Body, permit: &mut u64) -> Parcel {
+        let share = body.resident_bytes().min(*permit);
+        *permit -= share;
+        let mut child = self.parcel(parcel.origin, body, false, share);
+        child.attempt = parcel.attempt;
+        child
     }
 
-    fn dead_letter(&mut self, parcel: &Parcel, refused: &[(usize, Problem)], permit: &mut u64, unix: i64) {
-        let Ok(text) = gzip::inflate(&parcel.body) else { return };
+    fn dead_letter(
+        &mut self,
+        parcel: &Parcel,
+        apart: &Apart<'_>,
+        refused: &[(usize, &Problem)],
+        permit: &mut u64,
+        at: Moment,
+    ) {
         let mut rows = Vec::new();
-        for (at, problem) in refused {
-            let lines = document(&parcel.body, &text, *at);
-            let split = memchr::memchr(b'\n', lines).unwrap_or(lines.len());
-            let source = lines.get(split + 1..).unwrap_or_default().trim_ascii_end();
-            let Problem { status, kind, reason } = problem;
-            rows.extend(dead_letter::row(unix, &lines[..split], source, *status, kind, reason));
+        for (row, Problem { status, kind, reason }) in refused {
+            let (action, source) = apart.lines(*row);
+            rows.extend(dead_letter::row(at.unix, action, source, *status, kind, reason));
         }
-        let picked: Vec<usize> = refused.iter().map(|(at, _)| *at).collect();
-        if let Some(child) = self.child(parcel, &picked, permit) {
-            self.write_dead_letter(child, rows);
-        }
+        let picked: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
+        let child = self.child(parcel, apart.pick(&picked), permit);
+        self.actions.push_back(Action::DeadLetter {
+            parcel: child.id,
+            rows,
+        });
+        self.writing.insert(child.id, Writing::DeadLetter(child));
     }
 
     /// Moves documents on hold into the lanes of their indices.
-    fn hold(&mut self, parcel: &Parcel, held: &[(usize, Problem)], permit: &mut u64, now: Instant, random: u64) {
-        let Ok(text) = gzip::inflate(&parcel.body) else { return };
-        let mut by_index: BTreeMap<String, (Problem, Vec<usize>)> = BTreeMap::new();
-        for (at, problem) in held {
-            let lines = document(&parcel.body, &text, *at);
-            let split = memchr::memchr(b'\n', lines).unwrap_or(lines.len());
-            let (index, _) = dead_letter::target(&lines[..split]);
-            by_index.entry(index).or_insert_with(|| (problem.clone(), Vec::new())).1.push(*at);
+    fn hold(
+        &mut self,
+        parcel: &Parcel,
+        apart: &Apart<'_>,
+        held: &[(usize, &Problem)],
+        permit: &mut u64,
+        at: Moment,
+    ) {
+        let mut by_index: BTreeMap<String, (&Problem, Vec<usize>)> = BTreeMap::new();
+        for (row, problem) in held {
+            let (index, _) = dead_letter::target(apart.lines(*row).0);
+            by_index
+                .entry(index)
+                .or_insert_with(|| (problem, Vec::new()))
+                .1
+                .push(*row);
         }
-        let whole = by_index.len() == 1 && held.len() == parcel.body.documents();
+        let one_index = by_index.len() == 1 && held.len() == parcel.body.documents();
         for (index, (problem, picked)) in by_index {
-            let delay = self.config.backoff.delay(1, random);
-            let is_new = !self.lanes.contains_key(&index);
-            let lane = self.lane_of(&index, now);
-            if is_new {
-                lane.until = now + delay;
-                lane.attempt = 1;
-            }
-            lane.problem = problem.clone();
-            if let (true, Origin::Frame(frame)) = (whole, parcel.origin) {
+            let until = at.now + self.config.backoff.delay(1, at.random);
+            self.lanes.on_held(&index, problem, until);
+            match parcel.origin {
                 // The frame holds nothing else: it stays where it is.
-                lane.frames.push_front(frame);
-                self.settlement.abandon(parcel.origin);
-            } else if let Some(child) = self.child(parcel, &picked, permit) {
-                let action = self.write_spool(child, Some((index, problem)));
-                self.actions.push_back(action);
-            }
-        }
-    }
-
-    /// A frame that probed a lane was answered: the lane opens, or waits longer.
-    fn on_lane_probe(&mut self, parcel: &Parcel, sorted: &Sorted, now: Instant, random: u64) {
-        let Origin::Frame(frame) = parcel.origin else { return };
-        let Some(name) = self.probes.remove(&frame) else { return };
-        if sorted.hold.is_empty() {
-            if let Some(lane) = self.lanes.remove(&name) {
-                for frame in lane.frames.into_iter().rev() {
-                    self.frames.push_front(frame);
+                Origin::Frame(frame) if one_index && parcel.whole => {
+                    self.settlement.abandon(parcel.origin);
+                    self.lanes.put_back(&index, frame, at.now);
+                }
+                Origin::Frame(_) | Origin::Batch(_) => {
+                    let child = self.child(parcel, apart.pick(&picked), permit);
+                    let action = self.write_spool(child, Some((index, problem.clone())));
+                    self.actions.push_back(action);
                 }
             }
-        } else if let Some(lane) = self.lanes.get_mut(&name) {
-            lane.attempt += 1;
-            lane.until = now + self.config.backoff.delay(lane.attempt, random);
         }
     }
 }

@@ -70,7 +70,12 @@ fn every_recorded_refusal_of_a_request_has_its_verdict() {
         assert!(matches!(judged(case), RequestVerdict::Retry(_)), "{case}");
     }
     assert!(matches!(judged("req_413_plain"), RequestVerdict::Split(_)));
-    for case in ["sec_401_no_credentials", "sec_403_no_privileges_user", "cluster_block_read_only", "bulk_malformed_action_400"] {
+    for case in [
+        "sec_401_no_credentials",
+        "sec_403_no_privileges_user",
+        "cluster_block_read_only",
+        "bulk_malformed_action_400",
+    ] {
         assert!(matches!(judged(case), RequestVerdict::Hold(_)), "{case}");
     }
 }
@@ -87,13 +92,17 @@ fn an_answer_that_is_not_whole_is_ambiguous() {
         (b"{\"errors\":false}".as_slice(), 2),
     ] {
         let verdict = judge(200, body, documents);
-        assert!(matches!(&verdict, RequestVerdict::Retry(problem) if problem.kind == "ambiguous_answer"), "{verdict:?}");
+        assert!(
+            matches!(&verdict, RequestVerdict::Retry(problem) if problem.kind == "ambiguous_answer"),
+            "{verdict:?}"
+        );
     }
 }
 
 #[test]
 fn only_201_is_accepted() {
-    let judged = |item: &str| match judge(200, format!(r#"{{"items":[{{"create":{item}}}]}}"#).as_bytes(), 1) {
+    let judged = |item: &str| match judge(200, format!(r#"{{"items":[{{"create":{item}}}]}}"#).as_bytes(), 1)
+    {
         RequestVerdict::Items(verdicts) => name(&verdicts[0]),
         other => panic!("{other:?}"),
     };

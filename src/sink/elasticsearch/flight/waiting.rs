@@ -1,0 +1,312 @@
+//! What waits in memory: which body is sent or read next, and which is pushed out to the spool.
+
+use super::{Action, Flight, Health, Moment, Parcel, Phase, Writing};
+use crate::record::{FrameSeq, Origin};
+use crate::sink::elasticsearch::response::Problem;
+use std::time::{Duration, Instant};
+
+/// How long a full spool is left alone before the next try.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Bodies that wait for another attempt before nothing new is sent, however small they are.
+const MAX_DELAYED: usize = 256;
+
+/// Whether the spool takes bodies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Room {
+    /// As far as is known.
+    Open,
+    /// It refused one.
+    Full {
+        /// When to try again.
+        until: Instant,
+    },
+    /// It refused one a while ago, and one body at a time may try.
+    Trying,
+}
+
+impl Room {
+    /// A frame was delivered: that may have made room.
+    pub(super) fn on_frame_done(&mut self) {
+        if *self != Room::Open {
+            *self = Room::Trying;
+        }
+    }
+
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Room::Full { until } => Some(until),
+            Room::Open | Room::Trying => None,
+        }
+    }
+}
+
+impl Flight {
+    /// Every parcel in memory.
+    pub(super) fn parcels(&self) -> impl Iterator<Item = &Parcel> {
+        let waiting = self.fresh.iter().chain(&self.loaded).chain(&self.due);
+        let delayed = self.delayed.iter().map(|(_, parcel)| parcel);
+        let writing = self.writing.values().map(Writing::parcel);
+        waiting.chain(delayed).chain(self.flying.values()).chain(writing)
+    }
+
+    /// Moves what has waited long enough.
+    pub(super) fn wake(&mut self, now: Instant) {
+        if self.room.until().is_some_and(|until| until <= now) {
+            self.room = Room::Trying;
+        }
+        while let Some(at) = self.delayed.iter().position(|(until, _)| *until <= now) {
+            let (_, parcel) = self.delayed.remove(at);
+            self.due.push_back(parcel);
+        }
+    }
+
+    /// Another attempt, after a delay; one that may be the probe of a server that is down.
+    pub(super) fn later(&mut self, mut parcel: Parcel, at: Moment) {
+        if self.phase == Phase::Saving {
+            self.due.push_back(parcel);
+            return;
+        }
+        parcel.attempt += 1;
+        let mut until = at.now + self.config.backoff.delay(parcel.attempt, at.random);
+        if let Health::Down { until: probe, .. } = self.health {
+            until = until.min(probe);
+        }
+        self.delayed.push((until, parcel));
+    }
+
+    /// Reads one frame ahead of the next free slot, and only when nothing was read ahead before.
+    pub(super) fn read(&mut self, now: Instant) -> Option<Action> {
+        let wanted = match self.health {
+            Health::Up => !self.is_congested() && self.frame_bytes() < self.config.memory / 2,
+            Health::Down { .. } => self.has_slot(now) && self.waiting() == 0,
+        };
+        if self.phase != Phase::Running || self.reading.is_some() || !self.loaded.is_empty() || !wanted {
+            return None;
+        }
+        let frame = self.next_frame(now)?;
+        self.reading = Some(frame);
+        Some(Action::ReadFrame(frame))
+    }
+
+    /// Sends the next body when a slot is free: one that was sent before, else a fresh one and one
+    /// from the spool by turns.
+    pub(super) fn send(&mut self, now: Instant) -> Option<Action> {
+        if self.phase == Phase::Saving || !self.has_slot(now) {
+            return None;
+        }
+        let parcel = match self.due.pop_front() {
+            Some(parcel) => parcel,
+            None if self.is_up() && self.is_congested() => return None,
+            None => self.next_unsent()?,
+        };
+        if !self.is_up() {
+            self.probe = Some(parcel.id);
+        }
+        let action = Action::Send {
+            parcel: parcel.id,
+            bytes: parcel.body.bytes.clone(),
+            encoding: parcel.body.encoding,
+            documents: parcel.body.documents(),
+        };
+        self.flying.insert(parcel.id, parcel);
+        Some(action)
+    }
+
+    /// Pushes bodies out to the spool: all when the process ends or the server is down, else those
+    /// that have no hope of a slot soon.
+    pub(super) fn spill(&mut self, now: Instant) {
+        if self.phase == Phase::Saving || !self.is_up() {
+            self.put_frames_back(now);
+        }
+        while self.spool_may_take()
+            && let Some(parcel) = self.next_to_spill()
+        {
+            let action = self.write_spool(parcel, None);
+            self.actions.push_back(action);
+        }
+    }
+
+    /// A body found the spool full.
+    pub(super) fn on_no_room(&mut self, parcel: Parcel, lane: Option<(String, Problem)>, at: Moment) {
+        self.room = Room::Full {
+            until: at.now + FULL_PAUSE,
+        };
+        if let Some((index, _)) = &lane {
+            self.lanes.on_not_spooled(index);
+        }
+        if self.phase == Phase::Saving {
+            if let Origin::Batch(_) = parcel.origin {
+                self.unsaved.documents += parcel.body.documents() as u64;
+                self.unsaved.bytes += parcel.body.source_bytes();
+            }
+            self.release(parcel.permit);
+        } else if lane.is_some() {
+            self.later(parcel, at);
+        } else if parcel.attempt == 0 && parcel.whole {
+            self.fresh.push_back(parcel);
+        } else {
+            self.due.push_back(parcel);
+        }
+    }
+
+    pub(super) fn write_spool(&mut self, parcel: Parcel, lane: Option<(String, Problem)>) -> Action {
+        let index = lane.as_ref().map(|(index, _)| index.clone());
+        let action = Action::Spool {
+            parcel: parcel.id,
+            body: parcel.body.clone(),
+            lane: index,
+        };
+        self.writing.insert(parcel.id, Writing::Spool { parcel, lane });
+        action
+    }
+
+    /// A frame that was read and not sent, or not answered, goes back to its place.
+    pub(super) fn put_back(&mut self, frame: FrameSeq, now: Instant) {
+        // To the end: the next probe of a server that is down is another frame.
+        if !self.lanes.on_probe_put_back(frame, now) {
+            self.frames.push_back(frame);
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.health == Health::Up
+    }
+
+    /// Whether a request may go out: a slot and bytes are left, or it is time to probe.
+    fn has_slot(&self, now: Instant) -> bool {
+        match self.health {
+            Health::Up => {
+                let bytes: u64 = self
+                    .flying
+                    .values()
+                    .map(|parcel| parcel.body.resident_bytes())
+                    .sum();
+                let fits = self.flying.is_empty() || bytes < self.config.memory / 2;
+                fits && self.flying.len() < self.config.max_in_flight
+            }
+            Health::Down { until, .. } => self.flying.is_empty() && until <= now,
+        }
+    }
+
+    /// Too much waits for another attempt: the server has no capacity, or we have no room.
+    fn is_congested(&self) -> bool {
+        let bytes: u64 = self
+            .delayed
+            .iter()
+            .map(|(_, parcel)| parcel.body.resident_bytes())
+            .sum();
+        bytes >= self.config.memory / 4 || self.delayed.len() >= MAX_DELAYED
+    }
+
+    /// Resident bytes that no permit covers.
+    fn frame_bytes(&self) -> u64 {
+        let frames = self
+            .parcels()
+            .filter(|parcel| matches!(parcel.origin, Origin::Frame(_)));
+        frames.map(|parcel| parcel.body.resident_bytes()).sum()
+    }
+
+    /// Bodies that wait for a slot.
+    fn waiting(&self) -> usize {
+        self.fresh.len() + self.loaded.len() + self.due.len()
+    }
+
+    fn next_unsent(&mut self) -> Option<Parcel> {
+        let frame = self.frames_turn || self.fresh.is_empty();
+        let parcel = if frame {
+            self.loaded.pop_front().or_else(|| self.fresh.pop_front())
+        } else {
+            self.fresh.pop_front()
+        }?;
+        self.frames_turn = matches!(parcel.origin, Origin::Batch(_));
+        Some(parcel)
+    }
+
+    /// The next frame to read: the probe of a lane whose time has come, else the oldest.
+    fn next_frame(&mut self, now: Instant) -> Option<FrameSeq> {
+        if self.is_up()
+            && let Some(frame) = self.lanes.start_probe(now)
+        {
+            return Some(frame);
+        }
+        let oldest = self.frames.front().copied();
+        let frame = self.lanes.pop_open(oldest).or_else(|| self.frames.pop_front());
+        // Only held lanes are left to see whether the server is back.
+        frame.or_else(|| {
+            if self.is_up() {
+                None
+            } else {
+                self.lanes.start_any_probe()
+            }
+        })
+    }
+
+    fn spool_may_take(&self) -> bool {
+        let writing = || {
+            self.writing
+                .values()
+                .any(|writing| matches!(writing, Writing::Spool { .. }))
+        };
+        match self.room {
+            Room::Open => true,
+            Room::Trying => !writing() || self.phase == Phase::Saving,
+            Room::Full { .. } => self.phase == Phase::Saving,
+        }
+    }
+
+    fn next_to_spill(&mut self) -> Option<Parcel> {
+        let any = |flight: &mut Flight| {
+            let fresh = flight.fresh.pop_back();
+            fresh
+                .or_else(|| flight.due.pop_back())
+                .or_else(|| flight.delayed.pop().map(|(_, parcel)| parcel))
+        };
+        if self.phase == Phase::Saving {
+            return any(self);
+        }
+        if !self.is_up() {
+            // One body stays to probe, unless the spool has one for that.
+            let keep =
+                usize::from(self.frames.is_empty() && self.reading.is_none() && !self.lanes.has_frames());
+            return if self.waiting() + self.delayed.len() > keep {
+                any(self)
+            } else {
+                None
+            };
+        }
+        let permits: u64 = self.parcels().map(|parcel| parcel.permit).sum();
+        let keep = if permits >= self.config.memory / 2 {
+            0
+        } else {
+            self.config.max_in_flight
+        };
+        if self.fresh.len() > keep {
+            return self.fresh.pop_back();
+        }
+        if self.phase == Phase::Stopping {
+            self.delayed.pop().map(|(_, parcel)| parcel)
+        } else {
+            None
+        }
+    }
+
+    /// Whole frames go back: they are on disk already and only have to be read again.
+    fn put_frames_back(&mut self, now: Instant) {
+        let mut frames = Vec::new();
+        let mut stays = |parcel: &Parcel| match parcel.origin {
+            Origin::Frame(frame) if parcel.whole => {
+                frames.push(frame);
+                false
+            }
+            Origin::Frame(_) | Origin::Batch(_) => true,
+        };
+        self.loaded.retain(&mut stays);
+        self.due.retain(&mut stays);
+        self.delayed.retain(|(_, parcel)| stays(parcel));
+        for frame in frames {
+            self.settlement.abandon(Origin::Frame(frame));
+            self.put_back(frame, now);
+        }
+    }
+}
