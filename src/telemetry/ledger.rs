@@ -163,6 +163,12 @@ impl Ledger {
         *self.dropped.entry(reason).or_default() += bytes;
     }
 
+    /// Documents of batches that the process could not save before its end.
+    pub fn on_unsaved(&mut self, bytes: u64) {
+        take(&mut self.handed, bytes);
+        *self.dropped.entry(DropReason::Shutdown).or_default() += bytes;
+    }
+
     /// Bytes of a file that will never be read. Zero bytes are a file all the same.
     pub fn on_lost_unread(&mut self, reason: LostReason, bytes: u64) {
         *self.lost_unread.entry(reason).or_default() += bytes;

@@ -1,6 +1,10 @@
 //! Records become documents, bodies are posted to `_bulk`, answers become verdicts.
 
+pub mod alarms;
+pub mod client;
 pub mod encode;
 pub mod flight;
 pub mod response;
 pub mod schema;
+mod status;
+pub mod task;

@@ -44,6 +44,8 @@ pub enum Action {
         encoding: Encoding,
         /// How many items the answer must have.
         documents: usize,
+        /// Length of the text.
+        inflated_len: u32,
     },
     /// Write the body to the spool; answer with [`super::Flight::on_spooled`] after the sync.
     Spool {

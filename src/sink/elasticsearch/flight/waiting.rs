@@ -108,6 +108,7 @@ impl Flight {
             bytes: parcel.body.bytes.clone(),
             encoding: parcel.body.encoding,
             documents: parcel.body.documents(),
+            inflated_len: parcel.body.inflated_len,
         };
         self.flying.insert(parcel.id, parcel);
         Some(action)

@@ -1,3 +1,8 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "recorded answers are read from the repository"
+)]
+
 use super::*;
 
 /// The recorded answer of a real server: status and body.

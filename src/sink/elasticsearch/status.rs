@@ -1,0 +1,123 @@
+//! Answers and the flight's state enter, the sink's part of the status board leaves.
+
+use super::alarms::sentence;
+use super::client::Answer;
+use super::flight::{Flight, Health};
+use super::response::{RequestVerdict, Verdict};
+use crate::telemetry::board::{HoldStatus, SinkStatus};
+use std::time::{Duration, Instant};
+
+/// The status is published this often at most.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Counters since the start, and when they were published last.
+#[derive(Debug)]
+pub(super) struct Tally {
+    status: SinkStatus,
+    published: Option<Instant>,
+    changed: bool,
+}
+
+impl Tally {
+    pub(super) fn new() -> Tally {
+        let zeros = |names: &[&'static str]| names.iter().map(|name| (*name, 0)).collect();
+        let status = SinkStatus {
+            requests: zeros(&["items", "split", "retry", "hold"]),
+            verdicts: zeros(&["accepted", "duplicate", "dropped", "retry", "refused", "hold"]),
+            ..SinkStatus::default()
+        };
+        Tally {
+            status,
+            published: None,
+            changed: true,
+        }
+    }
+
+    /// Something happened that the status may show.
+    pub(super) fn on_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// A request went out.
+    pub(super) fn on_sent(&mut self, wire_bytes: usize, raw_bytes: u32) {
+        self.status.wire_bytes += wire_bytes as u64;
+        self.status.raw_bytes += u64::from(raw_bytes);
+    }
+
+    /// A request was answered. Returns how many documents the server dropped.
+    pub(super) fn on_answer(&mut self, answer: &Answer) -> u64 {
+        if let Some(host) = &answer.host {
+            self.status.host = Some(host.to_string());
+        }
+        let mut dropped = 0;
+        let outcome = match &answer.verdict {
+            RequestVerdict::Items(verdicts) => {
+                for verdict in verdicts {
+                    count(&mut self.status.verdicts, name_of(verdict));
+                    dropped += u64::from(*verdict == Verdict::DroppedByServer);
+                }
+                "items"
+            }
+            RequestVerdict::Split(_) => "split",
+            RequestVerdict::Retry(_) => "retry",
+            RequestVerdict::Hold(_) => "hold",
+        };
+        count(&mut self.status.requests, outcome);
+        dropped
+    }
+
+    /// The dead-letter file has this size.
+    pub(super) fn on_dead_letter_bytes(&mut self, bytes: u64) {
+        self.status.dead_letter_bytes = bytes;
+    }
+
+    /// When a change that was held back is to be published.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.published
+            .filter(|_| self.changed)
+            .map(|last| last + INTERVAL)
+    }
+
+    /// The status, when it changed and is due; `urgent` makes it due.
+    pub(super) fn publish(&mut self, flight: &Flight, now: Instant, urgent: bool) -> Option<&SinkStatus> {
+        let due = urgent || self.published.is_none_or(|last| now >= last + INTERVAL);
+        if !(self.changed && due) {
+            return None;
+        }
+        self.published = Some(now);
+        self.changed = false;
+        let status = &mut self.status;
+        (status.up, status.hold, status.problem) = match flight.health() {
+            Health::Up => (true, false, None),
+            Health::Down { problem, hold, .. } => (false, *hold, Some(sentence(problem, *hold))),
+        };
+        status.in_flight_requests = flight.flying();
+        status.dead_letter_full = flight.is_dead_letter_full();
+        let holds = flight.holds().map(|hold| HoldStatus {
+            index: hold.index.to_owned(),
+            frames: hold.frames,
+            status: hold.problem.status,
+            kind: hold.problem.kind.clone(),
+            reason: hold.problem.reason.clone(),
+        });
+        status.holds = holds.collect();
+        Some(status)
+    }
+}
+
+fn name_of(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::Duplicate => "duplicate",
+        Verdict::DroppedByServer => "dropped",
+        Verdict::Retry(_) => "retry",
+        Verdict::Refused(_) => "refused",
+        Verdict::Hold(_) => "hold",
+    }
+}
+
+fn count(counts: &mut [(&'static str, u64)], name: &str) {
+    if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == name) {
+        *count += 1;
+    }
+}

@@ -1,0 +1,250 @@
+//! The whole sink (task, spool thread, dead-letter thread) against an Elasticsearch that misbehaves.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test starts the threads that agent.rs would start"
+)]
+
+use super::*;
+use crate::batch::{Batcher, FileRange, Limits};
+use crate::codec::gzip::compressor;
+use crate::config::{Auth, Elasticsearch, HostUrl};
+use crate::flow::backoff::Backoff;
+use crate::record::FileId;
+use crate::sink::disk::{DeadLetterFile, dead_letter_path};
+use crate::spool::disk::{MinFree, Spool};
+use crate::spool::index::{Quota, WhenFull};
+use crate::telemetry::ledger::ReaderTotals;
+use longshore_kit::rude_elasticsearch::RudeElasticsearch;
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SOURCE_BYTES: u64 = 10;
+const ROOMY: Quota = Quota {
+    max_bytes: 64 << 20,
+    segment_bytes: 1 << 20,
+    when_full: WhenFull::Block,
+};
+
+/// A running sink and what a reader would hold.
+struct Rig {
+    batches: Option<mpsc::Sender<Batch>>,
+    stop: watch::Sender<bool>,
+    board: Arc<Board>,
+    budget: Arc<Budget>,
+    acked: Arc<Mutex<Vec<u64>>>,
+    totals: ReaderTotals,
+    sent_batches: u64,
+    next_document: u64,
+    sink: JoinHandle<Ended>,
+    disks: Vec<JoinHandle<()>>,
+}
+
+fn config(server: &RudeElasticsearch) -> Elasticsearch {
+    Elasticsearch {
+        hosts: vec![HostUrl::parse(&server.url()).unwrap()],
+        request_timeout: Duration::from_secs(20),
+        ..Elasticsearch::default()
+    }
+}
+
+impl Rig {
+    fn start(state: &Path, elasticsearch: &Elasticsearch, quota: Quota) -> Rig {
+        let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::new(elasticsearch).unwrap();
+        let (spool_disk, recovered) = Spool::open(state, quota, MinFree::Bytes(0)).unwrap();
+        let letters = DeadLetterFile::open(state, elasticsearch.dead_letter.max_bytes).unwrap();
+        let (batches, batches_in) = mpsc::channel(4);
+        let (spool, spool_in) = std_mpsc::channel();
+        let (spool_told, spool_reports) = mpsc::unbounded_channel();
+        let (dead_letters, letters_in) = std_mpsc::channel();
+        let (letters_told, dead_letter_reports) = mpsc::unbounded_channel();
+        let (stop, stop_in) = watch::channel(false);
+        let (board, budget) = (Arc::new(Board::default()), Arc::new(Budget::new(1 << 20)));
+        let acked = Arc::new(Mutex::new(Vec::new()));
+        let acks = Arc::clone(&acked);
+        let wiring = Wiring {
+            batches: batches_in,
+            spool,
+            spool_reports,
+            dead_letters,
+            dead_letter_reports,
+            found: recovered.frames,
+            acked: Box::new(move |ack| acks.lock().unwrap().push(ack.batch)),
+            budget: Arc::clone(&budget),
+            board: Arc::clone(&board),
+            stop: stop_in,
+        };
+        let backoff = Backoff {
+            base: Duration::from_millis(20),
+            cap: Duration::from_millis(100),
+        };
+        let flight = FlightConfig {
+            max_in_flight: 4,
+            compression: 1,
+            memory: 1 << 20,
+            backoff,
+        };
+        let sink = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(run(client, flight, wiring, 7))
+        });
+        let disks = vec![
+            std::thread::spawn(move || spool::run(spool_disk, &spool_in, &spool_told)),
+            std::thread::spawn(move || dead_letters::run_dead_letters(letters, &letters_in, &letters_told)),
+        ];
+        Rig {
+            batches: Some(batches),
+            stop,
+            board,
+            budget,
+            acked,
+            totals: ReaderTotals::default(),
+            sent_batches: 0,
+            next_document: 0,
+            sink,
+            disks,
+        }
+    }
+
+    /// Sends a batch of documents, to the given indices by turns.
+    fn send(&mut self, documents: u64, indices: &[&str]) {
+        let limits = Limits {
+            max_bytes: 1 << 20,
+            max_documents: 10_000,
+            max_age: PATIENCE,
+        };
+        let mut batcher = Batcher::new(limits, compressor(1));
+        let file = FileId(1);
+        for _ in 0..documents {
+            let number = self.next_document;
+            let index = indices[number as usize % indices.len()];
+            let lines = format!(
+                "{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"id-{number}\"}}}}\n{{\"n\":{number}}}\n"
+            );
+            batcher.scratch().extend_from_slice(lines.as_bytes());
+            let start = number * SOURCE_BYTES;
+            let slot = batcher.file(FileRange {
+                file,
+                start,
+                stamp_before: None,
+            });
+            batcher.document(slot, start, SOURCE_BYTES, Instant::now());
+            self.next_document += 1;
+        }
+        let body = batcher.close().unwrap().body;
+        self.budget.take(body.resident_bytes());
+        self.totals.read += body.source_bytes();
+        self.totals.handed_out += body.source_bytes();
+        self.board.ledger().on_reader(self.totals);
+        self.sent_batches += 1;
+        self.batches
+            .as_ref()
+            .unwrap()
+            .blocking_send(Batch {
+                seq: self.sent_batches,
+                body,
+            })
+            .unwrap();
+    }
+
+    /// Waits for a condition on the sink.
+    fn wait(&self, what: &str, condition: impl Fn(&Rig) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(self) {
+            assert_eq!(self.board.ledger().imbalance(), 0);
+            assert!(
+                Instant::now() < deadline,
+                "{what}: {:?} {:?}",
+                self.board.sink(),
+                self.board.ledger()
+            );
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    fn wait_for_acks(&self) {
+        self.wait("acks", |rig| {
+            rig.acked.lock().unwrap().len() as u64 == rig.sent_batches
+        });
+    }
+
+    fn wait_for_empty_spool(&self) {
+        self.wait("empty spool", |rig| rig.board.ledger().spooled == 0);
+    }
+
+    fn stop(mut self) -> (Ended, Arc<Board>) {
+        self.stop.send(true).unwrap();
+        self.batches = None;
+        let ended = self.sink.join().unwrap();
+        self.disks.into_iter().for_each(|disk| disk.join().unwrap());
+        assert_eq!(self.board.ledger().imbalance(), 0);
+        (ended, self.board)
+    }
+}
+
+/// Every document of `0..count` is stored, once.
+fn assert_stored(server: &RudeElasticsearch, count: u64) {
+    let mut ids: Vec<String> = server
+        .documents("*")
+        .into_iter()
+        .map(|document| document.id)
+        .collect();
+    ids.sort();
+    let mut expected: Vec<String> = (0..count).map(|number| format!("id-{number}")).collect();
+    expected.sort();
+    assert_eq!(ids, expected);
+}
+
+#[test]
+fn batches_reach_the_server_once_are_acked_once_and_give_their_budget_back() {
+    let (server, state) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
+    let mut rig = Rig::start(state.path(), &config(&server), ROOMY);
+    (0..20).for_each(|_| rig.send(50, &["a", "b"]));
+    rig.wait_for_acks();
+    assert_eq!(rig.budget.used(), 0);
+    let mut acked = rig.acked.lock().unwrap().clone();
+    acked.sort_unstable();
+    assert_eq!(acked, (1..=20).collect::<Vec<u64>>());
+    let (ended, board) = rig.stop();
+    assert!(ended.clean && ended.spooled_bytes == 0);
+    assert_stored(&server, 1000);
+    assert_eq!(
+        (server.duplicates_409(), board.ledger().acked),
+        (0, 1000 * SOURCE_BYTES)
+    );
+    let status = board.sink().clone();
+    assert!(status.up && status.raw_bytes > status.wire_bytes);
+    assert!(
+        status.verdicts.contains(&("accepted", 1000))
+            && status.requests.iter().any(|r| r.0 == "items" && r.1 > 0)
+    );
+    let seen = server.seen().pop().unwrap();
+    let header = |name: &str| seen.headers.iter().find(|h| h.0 == name).map(|h| h.1.clone());
+    assert_eq!(header("content-type").as_deref(), Some("application/x-ndjson"));
+    assert_eq!(header("content-encoding").as_deref(), Some("gzip"));
+}
+
+#[test]
+fn a_server_that_is_off_fills_the_spool_and_gets_everything_when_it_is_back() {
+    let (server, state) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
+    server.off();
+    let mut rig = Rig::start(state.path(), &config(&server), ROOMY);
+    (0..10).for_each(|_| rig.send(20, &["a"]));
+    rig.wait("most is spooled", |rig| rig.acked.lock().unwrap().len() >= 9);
+    rig.wait("the status tells it", |rig| !rig.board.sink().up);
+    let told = rig.board.sink().problem.clone().unwrap();
+    assert!(told.contains(&server.url()) && told.contains("refused"), "{told}");
+    assert_eq!(rig.budget.used() > 0, rig.acked.lock().unwrap().len() < 10);
+    server.on();
+    rig.wait_for_acks();
+    rig.wait_for_empty_spool();
+    rig.wait("the status tells it", |rig| rig.board.sink().up);
+    assert!(rig.stop().0.clean);
+    assert_stored(&server, 200);
+}
