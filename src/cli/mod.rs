@@ -7,10 +7,12 @@ mod config_file;
 mod console;
 mod origin;
 mod pretty;
+mod table;
 
 mod check;
 mod completions;
 mod config;
+mod inspect;
 mod schema;
 mod try_files;
 
@@ -28,6 +30,7 @@ const HELP: &str = "\
 Examples:
   longshore check --config longshore.yaml    tell every mistake in a config
   longshore try /var/log/pods/*/*/*.log      print the documents that these files become
+  longshore inspect spool                    show what waits on disk
   longshore config > longshore.yaml          begin a config of your own, from the defaults
 
 Config:
@@ -53,6 +56,8 @@ enum Command {
     Check(check::Args),
     /// Print the documents that log files would become; nothing is sent
     Try(try_files::Args),
+    /// Show checkpoints, spool or dead letters of a state directory
+    Inspect(inspect::Args),
     /// Print the config file with every key, its default, and what it does
     Config(config::Args),
     /// Print the JSON Schema of the config file, for editors
@@ -78,6 +83,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Failure
     match command {
         Command::Check(args) => check::run(&args, console),
         Command::Try(args) => try_files::run(&args, console),
+        Command::Inspect(args) => inspect::run(&args, console),
         Command::Config(args) => config::run(&args, console),
         Command::Schema(args) => schema::run(&args, console),
         Command::Completions(args) => completions::run(&args, Cli::command(), console),

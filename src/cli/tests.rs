@@ -1,5 +1,6 @@
 //! Each subcommand as a person calls it, inside this process.
 
+mod inspect;
 mod try_files;
 
 use super::*;
@@ -100,6 +101,11 @@ fn version_and_help_are_results() {
             own.out
         );
     }
+}
+
+#[test]
+fn the_tree_of_subcommands_has_no_contradictions() {
+    Cli::command().debug_assert();
 }
 
 #[test]
