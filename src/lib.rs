@@ -1,6 +1,7 @@
 //! Longshore ships the container logs of a Kubernetes node to Elasticsearch, each line once.
 
 pub mod admin;
+pub mod agent;
 pub mod batch;
 pub mod checkpoint;
 pub mod cli;
@@ -8,6 +9,7 @@ pub mod codec;
 pub mod config;
 pub mod enrich;
 pub mod flow;
+pub mod lock;
 pub mod parse;
 pub mod reader;
 pub mod record;

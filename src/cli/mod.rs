@@ -13,6 +13,7 @@ mod check;
 mod completions;
 mod config;
 mod inspect;
+mod run;
 mod schema;
 mod try_files;
 
@@ -28,6 +29,7 @@ use std::io;
 
 const HELP: &str = "\
 Examples:
+  longshore run --config longshore.yaml      read this node's log files and ship them
   longshore check --config longshore.yaml    tell every mistake in a config
   longshore try /var/log/pods/*/*/*.log      print the documents that these files become
   longshore inspect spool                    show what waits on disk
@@ -52,6 +54,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the agent: read the log files of this node and ship them
+    Run(run::Args),
     /// Tell all mistakes in a config, with line, allowed form and fix
     Check(check::Args),
     /// Print the documents that log files would become; nothing is sent
@@ -81,6 +85,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>)
 
 fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Failure> {
     match command {
+        Command::Run(args) => run::run(&args, console),
         Command::Check(args) => check::run(&args, console),
         Command::Try(args) => try_files::run(&args, console),
         Command::Inspect(args) => inspect::run(&args, console),

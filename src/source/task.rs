@@ -48,7 +48,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Events of the watch ask for a listing at most this often.
 const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 /// Deleted files that only we hold are drained for so long when the process ends.
-const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
+const DRAIN_LIMIT: Duration = Duration::from_millis(600);
 /// A batch that waits for the sink's channel is offered again after this.
 const BLOCKED_WAIT: Duration = Duration::from_millis(20);
 
@@ -522,7 +522,7 @@ impl Source {
         if due || self.rescan_at == self.desk.now + self.desk.rescan_interval {
             self.status_at = self.desk.now + STATUS_INTERVAL;
             self.desk.active = false;
-            status::publish(&mut self.containers, &self.desk);
+            status::publish(&mut self.containers, &self.desk, &self.budget);
         } else {
             status::publish_life(&self.desk);
         }
@@ -599,7 +599,7 @@ impl Source {
                 Err(_) => return,
             }
         }
-        status::publish(&mut self.containers, &self.desk);
+        status::publish(&mut self.containers, &self.desk, &self.budget);
     }
 }
 

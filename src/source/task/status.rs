@@ -3,6 +3,7 @@
 use super::checkpoints::commit;
 use super::container::Container;
 use super::desk::Desk;
+use crate::flow::budget::Budget;
 use crate::telemetry::board::{ContainerStatus, FileStatus};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -17,7 +18,7 @@ pub(super) fn publish_life(desk: &Desk) {
 }
 
 /// Everything.
-pub(super) fn publish(containers: &mut BTreeMap<String, Container>, desk: &Desk) {
+pub(super) fn publish(containers: &mut BTreeMap<String, Container>, desk: &Desk, budget: &Budget) {
     let mut files = Vec::new();
     let mut of_containers = Vec::new();
     let mut oldest: Option<Instant> = None;
@@ -44,6 +45,8 @@ pub(super) fn publish(containers: &mut BTreeMap<String, Container>, desk: &Desk)
     ];
     publish_life(desk);
     let mut status = desk.board.reader();
+    status.budget_used = budget.used();
+    status.budget_limit = budget.limit();
     status.files = files;
     status.containers = of_containers;
     status.unread_bytes = unread_bytes;

@@ -1,0 +1,3 @@
+//! One agent per state directory: the kernel's lock on the file `lock`.
+
+pub mod disk;
