@@ -6,9 +6,11 @@ use longshore_kit::rude_elasticsearch::{Keeping, RudeElasticsearch};
 use longshore_kit::stack::RealElasticsearch;
 use longshore_kit::verifier::{Report, Verifier};
 use serde_json::Value;
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// How many documents are shown.
 const SAMPLES: usize = 3;
@@ -84,11 +86,12 @@ impl Destination {
         }
     }
 
-    /// Documents that were sent again and answered 409, "is here already"; a real server does not count them.
-    pub(crate) fn sent_again(&self) -> Option<u64> {
+    /// Documents that were sent again and answered 409, "is here already". Real servers do not count them: there the
+    /// agent's metrics at `admin` say so, while it runs.
+    pub(crate) fn sent_again(&self, admin: &str) -> Option<u64> {
         match &self.server {
             Server::Kit(server) => Some(server.duplicates_409()),
-            Server::Real { .. } => None,
+            Server::Real { .. } => duplicates_by_metrics(admin).ok().flatten(),
         }
     }
 
@@ -154,6 +157,20 @@ impl Arrived {
         }
         self.documents.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+fn duplicates_by_metrics(admin: &str) -> io::Result<Option<u64>> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(
+        format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix("longshore_documents_total{fate=\"duplicate\"} "));
+    Ok(value.and_then(|value| value.trim().parse().ok()))
 }
 
 /// Indented, with the message cut to what fits on a screen.

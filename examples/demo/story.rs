@@ -48,9 +48,10 @@ pub(crate) fn tell(options: &Options) -> Result<bool, Failure> {
     stage.agent.start()?;
     stage.write()?;
     stage.drain()?;
+    let sent_again = stage.destination.sent_again(&admin);
     // An agent that does not end well is a failure, but not one that should hide what became of the lines.
     let stopped = if options.keep { Ok(()) } else { stage.agent.stop() };
-    let exactly_once = stage.close(&admin)?;
+    let exactly_once = stage.close(&admin, sent_again)?;
     if options.keep {
         println!(
             "\neverything still runs and stays below {}; Ctrl-C ends it",
@@ -133,7 +134,7 @@ impl Stage {
     }
 
     /// Samples, counts and the closing line; true when each line arrived exactly once.
-    fn close(&self, admin: &str) -> Result<bool, Failure> {
+    fn close(&self, admin: &str, sent_again: Option<u64>) -> Result<bool, Failure> {
         let report = self.destination.report(self.pods.streams());
         for (number, sample) in (1..).zip(self.destination.samples()) {
             println!("\nsample document {number}:\n{sample}");
@@ -143,7 +144,7 @@ impl Stage {
             self.pods.rotated(),
             self.pods.compressed()?
         );
-        if let Some(documents) = self.destination.sent_again() {
+        if let Some(documents) = sent_again {
             println!(
                 "sent again  {documents} documents after the crash, answered 409: they were there, and stay there once"
             );
