@@ -3,6 +3,8 @@
 //! Two agents with one state directory would send lines twice and overwrite each other's
 //! checkpoints. The second one waits, and goes on from what the first one left durable.
 
+#![expect(clippy::disallowed_methods, reason = "the shell of the lock file")]
+
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io;
