@@ -4,8 +4,8 @@
 //! into the compressor, so the uncompressed text of a body never exists as a whole. One open body
 //! serves all files of a reader. Knows neither disk nor network.
 
-use crate::codec::gzip::{self, Compressor};
-use crate::record::{Body, Encoding, FileId, Row, Stamp};
+use crate::codec::gzip::Compressor;
+use crate::record::{Body, FileId, FileRange, Row};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -22,17 +22,6 @@ pub struct Limits {
     pub max_documents: usize,
     /// Age of the first document; varied by ±10 % so that nodes do not beat in time.
     pub max_age: Duration,
-}
-
-/// The lowest offset of a file that a body needs, and the last valid stamp before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FileRange {
-    /// The file.
-    pub file: FileId,
-    /// Offset of the first byte of the first document.
-    pub start: u64,
-    /// The stamp that a line without one would get there.
-    pub stamp_before: Option<Stamp>,
 }
 
 /// A closed body and what it covers.
@@ -177,46 +166,11 @@ impl Batcher {
     }
 }
 
-/// A new body with the documents of `body` at `picked` (ascending row numbers). `text` is what `body`
-/// inflates to.
-pub fn pick(body: &Body, text: &[u8], picked: &[usize], level: u8) -> Body {
-    let mut compressor = gzip::compressor(level);
-    let mut out = Vec::new();
-    let mut rows = Vec::with_capacity(picked.len());
-    let mut end = 0u32;
-    for &at in picked {
-        let document = document(body, text, at);
-        compressor.push(document, &mut out);
-        end += document.len() as u32;
-        rows.push(Row { end, ..body.rows[at] });
-    }
-    compressor.finish(&mut out);
-    out.shrink_to_fit();
-    let encoding: Encoding = compressor.encoding();
-    Body {
-        bytes: Bytes::from(out),
-        encoding,
-        inflated_len: end,
-        rows,
-        files: body.files.clone(),
-    }
-}
-
-/// Action line and source of the document at row `at`, in the inflated text of its body.
-pub fn document<'a>(body: &Body, text: &'a [u8], at: usize) -> &'a [u8] {
-    let from = if at == 0 {
-        0
-    } else {
-        body.rows[at - 1].end as usize
-    };
-    text.get(from..body.rows[at].end as usize).unwrap_or_default()
-}
-
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test reads the clock")]
 mod tests {
     use super::*;
-    use crate::codec::gzip::{compressor, inflate};
+    use crate::codec::gzip::compressor;
 
     const LIMITS: Limits = Limits {
         max_bytes: 1000,
@@ -280,19 +234,5 @@ mod tests {
             .collect();
         assert_eq!(starts, [(1, 20), (2, 7)]);
         assert!(batcher.close().is_none());
-    }
-
-    #[test]
-    fn picked_documents_keep_text_row_and_order() {
-        let now = Instant::now();
-        let mut batcher = batcher();
-        for at in 0..5u64 {
-            add(&mut batcher, &format!("doc {at}\n"), 1, at * 10, now);
-        }
-        let body = batcher.close().unwrap().body;
-        let few = pick(&body, &inflate(&body).unwrap(), &[1, 4], 1);
-        assert_eq!(inflate(&few).unwrap(), b"doc 1\ndoc 4\n");
-        assert_eq!(few.rows.iter().map(|row| row.start).collect::<Vec<_>>(), [10, 40]);
-        assert_eq!(document(&few, &inflate(&few).unwrap(), 1), b"doc 4\n");
     }
 }

@@ -6,116 +6,24 @@
 //! straight from the read buffer into the open batch. The caller reads files, knows the time and
 //! decides what an idle partial means; nothing here waits or does I/O.
 
-use crate::batch::{Batcher, Closed, FileRange, Limits};
+mod state;
+
+pub use state::{Cut, FileState, InstanceState};
+
+use crate::batch::{Batcher, Closed, Limits};
 use crate::codec::gzip::Compressor;
 use crate::parse::cri::{CriLine, CriParser, Tag};
 use crate::parse::docker;
-use crate::parse::partial::{Group, Part, Partials};
-use crate::record::{Batch, BatchSeq, FileId, Flags, Line, Record, Span, Stamp, Stream};
+use crate::parse::partial::{Group, Part};
+use crate::record::{Batch, BatchSeq, FileId, FileRange, Flags, Line, Record, Span, Stamp, Stream};
 use crate::sink::elasticsearch::encode::{EncodeConfig, Encoder, FileKey};
 use crate::sink::elasticsearch::schema::Fragment;
-use crate::source::lines::{LineCutter, cut};
+use crate::source::lines::cut;
+use state::Format;
 use std::time::Instant;
 
 /// Room for stamp, stream and tag before the message of a line of the longest allowed length.
 const HEADER_ROOM: usize = 128;
-
-/// How a file's lines are written, told by the first line that parses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Format {
-    Unknown,
-    Cri,
-    Docker,
-}
-
-/// A recorded end of a partial group: it was closed by time, and the checkpoint says so.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cut {
-    /// The stream of the group.
-    pub stream: Stream,
-    /// End of its last part, in the file that the cut belongs to.
-    pub end: u64,
-}
-
-/// What the reader remembers of one file.
-#[derive(Debug)]
-pub struct FileState {
-    id: FileId,
-    key: FileKey,
-    cutter: LineCutter,
-    format: Format,
-    last_stamp: Option<Stamp>,
-    first_seen: Stamp,
-    cuts: Vec<Cut>,
-}
-
-impl FileState {
-    /// A file to be read from `offset`. `last_stamp` is the last valid stamp before it, `first_seen`
-    /// the durable time for lines before any stamp, `cuts` what a checkpoint recorded.
-    pub fn new(
-        id: FileId,
-        offset: u64,
-        last_stamp: Option<Stamp>,
-        first_seen: Stamp,
-        cuts: Vec<Cut>,
-    ) -> Self {
-        let cutter = LineCutter::new(offset);
-        FileState {
-            id,
-            key: FileKey::new(id),
-            cutter,
-            format: Format::Unknown,
-            last_stamp,
-            first_seen,
-            cuts,
-        }
-    }
-
-    /// Its durable identity.
-    pub fn id(&self) -> FileId {
-        self.id
-    }
-
-    /// Offset of the first byte that is not part of a finished line, and the stamp before it.
-    pub fn position(&self) -> (u64, Option<Stamp>) {
-        (self.cutter.start(), self.last_stamp)
-    }
-
-    /// Offset after the last byte that was read.
-    pub fn read_offset(&self) -> u64 {
-        self.cutter.start() + self.cutter.held_bytes()
-    }
-
-    /// Bytes of the unfinished line.
-    pub fn held_bytes(&self) -> u64 {
-        self.cutter.held_bytes()
-    }
-
-    /// The recorded cuts.
-    pub fn cuts(&self) -> &[Cut] {
-        &self.cuts
-    }
-
-    /// Records a cut that is durable now.
-    pub fn add_cut(&mut self, cut: Cut) {
-        if !self.cuts.contains(&cut) {
-            self.cuts.push(cut);
-        }
-    }
-
-    fn stamp_or_rule(&self) -> Stamp {
-        self.last_stamp.unwrap_or(self.first_seen)
-    }
-}
-
-/// What the reader remembers of one container instance.
-#[derive(Debug)]
-pub struct InstanceState {
-    /// Open partial groups.
-    pub partials: Partials,
-    /// The ready-made part of its documents.
-    pub fragment: Fragment,
-}
 
 /// Counts of unusual records since the start.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

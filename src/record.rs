@@ -219,6 +219,17 @@ pub struct Batch {
     pub body: Body,
 }
 
+/// The lowest offset of a file that a body needs, and the last valid stamp before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileRange {
+    /// The file.
+    pub file: FileId,
+    /// Offset of the first byte of the first document.
+    pub start: u64,
+    /// The stamp that a line without one would get there.
+    pub stamp_before: Option<Stamp>,
+}
+
 /// Number of a frame in the spool.
 pub type FrameSeq = u64;
 

@@ -9,7 +9,7 @@
     reason = "this file is where checkpoints touch the disk"
 )]
 
-use super::snapshot::{self, Entry};
+use super::snapshot::{self, Loaded};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,17 +22,6 @@ const NEXT: &str = "next";
 #[derive(Clone, Debug)]
 pub struct CheckpointFolder {
     path: PathBuf,
-}
-
-/// What was found at the start.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
-    /// The entries of the newest whole generation.
-    pub entries: Vec<Entry>,
-    /// True when there was no checkpoint at all: the first start ever.
-    pub first_start: bool,
-    /// One sentence per generation that was damaged.
-    pub damage: Vec<String>,
 }
 
 impl CheckpointFolder {

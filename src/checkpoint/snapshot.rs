@@ -55,6 +55,17 @@ pub struct Entry {
     pub cuts: Vec<CutEntry>,
 }
 
+/// What was found at the start.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The entries of the newest whole generation.
+    pub entries: Vec<Entry>,
+    /// True when there was no checkpoint at all: the first start ever.
+    pub first_start: bool,
+    /// One sentence per generation that was damaged.
+    pub damage: Vec<String>,
+}
+
 /// A partial group that was closed by time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CutEntry {

@@ -5,8 +5,7 @@
 //! ascend, so the oldest batch of a file usually holds its lowest start, but a record that began
 //! long before (a joined message) may lie in a later one: the minimum over all is taken.
 
-use crate::batch::FileRange;
-use crate::record::{BatchSeq, FileId};
+use crate::record::{BatchSeq, FileId, FileRange};
 use std::collections::{BTreeMap, HashMap};
 
 /// The unacked batches of one reader.

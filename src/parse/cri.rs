@@ -5,7 +5,7 @@
 //! (more follows) or `F` (end), and further tags are skipped. A line that ends right after the tag
 //! has empty content. The common form (nine digits, `Z`) is read by position.
 
-use super::stamp;
+use crate::codec::stamp;
 use crate::record::{Stamp, Stream};
 
 /// Whether a line ends its message.

@@ -5,7 +5,7 @@
 //! a file is told by its first line.
 
 use super::cri::Tag;
-use super::stamp;
+use crate::codec::stamp;
 use crate::record::{Stamp, Stream};
 use serde::Deserialize;
 use std::borrow::Cow;

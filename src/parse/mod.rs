@@ -2,6 +2,6 @@
 
 pub mod cri;
 pub mod docker;
-pub mod json;
 pub mod partial;
-pub mod stamp;
+
+pub use crate::codec::stamp;

@@ -1,7 +1,8 @@
 use super::*;
-use crate::batch::document;
+use crate::codec::body::document;
 use crate::codec::gzip::{compressor, inflate};
 use crate::config::{DocumentId, IndexPattern, JsonMode, LabelDots, MessageKey};
+use crate::parse::partial::Partials;
 use crate::sink::elasticsearch::schema::Layout;
 use std::time::Duration;
 

@@ -12,6 +12,7 @@
 
 use super::frame::{self, Frame};
 use super::index::{Index, Located, Plan, Quota, SegmentNumber};
+use super::protocol::Evicted;
 use super::segment::{self, Found};
 use crate::record::Body;
 use std::collections::BTreeSet;
@@ -55,17 +56,6 @@ pub enum Appended {
     Frame(u64),
     /// There is no room.
     Full,
-}
-
-/// A frame that made room.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Evicted {
-    /// Its number.
-    pub sequence: u64,
-    /// Its documents.
-    pub documents: u64,
-    /// Their source bytes.
-    pub source_bytes: u64,
 }
 
 impl Spool {

@@ -4,5 +4,6 @@
 pub mod disk;
 pub mod frame;
 pub mod index;
+pub mod protocol;
 pub mod segment;
 pub mod task;

@@ -1,7 +1,8 @@
 //! The loop of the spool's thread: commands enter, confirmations leave. It is the thread that waits
 //! for the disk: bodies and dead letters are confirmed after their sync.
 
-use super::disk::{Appended, Evicted, Spool};
+use super::disk::{Appended, Spool};
+use super::protocol::{Command, Evicted, Report};
 use crate::record::Body;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -10,58 +11,6 @@ use tracing::{error, warn};
 
 /// How often the set of delivered frames is made durable.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What the spool is to do.
-#[derive(Debug)]
-pub enum Command {
-    /// Write and sync a body.
-    Append {
-        /// Given back with the confirmation.
-        parcel: u64,
-        /// What to write.
-        body: Body,
-        /// The index on hold.
-        lane: Option<String>,
-    },
-    /// Read a frame back.
-    Read(u64),
-    /// A frame is delivered.
-    Done(u64),
-    /// Save everything and end.
-    Close,
-}
-
-/// What the spool has done.
-#[derive(Debug)]
-pub enum Report {
-    /// An append ended: the frame's number, or `None` when there is no room.
-    Appended {
-        /// From the command.
-        parcel: u64,
-        /// The number.
-        frame: Option<u64>,
-    },
-    /// A frame was read.
-    Frame {
-        /// Its number.
-        frame: u64,
-        /// The body; `None` when it is damaged, with what is lost by it.
-        body: Result<Body, Evicted>,
-    },
-    /// A frame was dropped to make room.
-    Evicted(Evicted),
-    /// Sizes after a change.
-    Size {
-        /// Bytes on disk.
-        bytes: u64,
-        /// Frames that wait.
-        frames: usize,
-        /// Their source bytes.
-        source_bytes: u64,
-    },
-    /// Everything is saved.
-    Closed,
-}
 
 /// Runs until [`Command::Close`] or until the other side is gone.
 pub fn run(mut spool: Spool, commands: &Receiver<Command>, reports: &UnboundedSender<Report>) {

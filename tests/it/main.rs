@@ -1,6 +1,11 @@
-//! Integration tests: one binary, one module per promise.
+//! Integration tests: one binary (each further one costs a link), one module per promise.
+//!
+//! Names that begin with `e2e` need real servers, names that begin with `crash` kill processes: `tests/run` says how they
+//! are run, and `tests/run unit` leaves both out.
 
-#[test]
-fn harness_runs() {
-    assert_eq!(env!("CARGO_PKG_NAME"), "longshore");
-}
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read clocks and files and start processes; the agent does not"
+)]
+
+mod layering;

@@ -46,7 +46,9 @@ impl Scene {
         let (board, changes) = (Arc::new(Board::default()), Arc::new(AtomicUsize::new(0)));
         let (stop, stopped) = watch::channel(false);
         let count = Arc::clone(&changes);
-        let changed = move || drop(count.fetch_add(1, Ordering::Relaxed));
+        let changed = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        };
         write_kubeconfig(&dir, &api);
         let task = tokio::spawn(run(
             settings,

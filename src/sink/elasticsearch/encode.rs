@@ -8,8 +8,8 @@
 
 use super::schema::{Fragment, Layout};
 use crate::codec::escape::{push_lossy, push_string};
+use crate::codec::{json_scan, stamp};
 use crate::config::{DocumentId, IndexPart, IndexPattern, JsonMode, MessageKey};
-use crate::parse::stamp;
 use crate::record::{FileId, Flags, Record, Stamp};
 
 /// Digits of ids, in ASCII order.
@@ -201,7 +201,7 @@ fn push_message(out: &mut Vec<u8>, record: &Record<'_>, flags: &mut Flags) {
 /// Adds the members of a JSON message. Members with a reserved or already used key, and all of them
 /// in [`JsonMode::Nest`], go into the object `parsed`.
 fn push_parsed(out: &mut Vec<u8>, message: &[u8], mode: JsonMode) {
-    let Some(members) = crate::parse::json::members(message) else {
+    let Some(members) = json_scan::members(message) else {
         return;
     };
     let top = |key: &str| mode == JsonMode::Merge && !super::schema::RESERVED_KEYS.contains(&key);

@@ -6,5 +6,4 @@ pub mod encode;
 pub mod flight;
 pub mod response;
 pub mod schema;
-mod status;
 pub mod task;

@@ -13,15 +13,17 @@
     reason = "the clock and the random numbers of the sink enter here"
 )]
 
+mod status;
+
+use self::status::Tally;
 use super::alarms::{Alarms, Severity};
 use super::client::{Answer, Client};
 use super::flight::{Action, Flight, FlightConfig, Health, Moment, ParcelId, Unsaved};
-use super::status::Tally;
 use crate::flow::budget::Budget;
 use crate::record::{Ack, Batch};
 use crate::sink::task as dead_letters;
+use crate::spool::protocol as spool;
 use crate::spool::segment::Found;
-use crate::spool::task as spool;
 use crate::telemetry::board::Board;
 use crate::telemetry::ledger::DropReason;
 use futures::StreamExt;

@@ -2,7 +2,8 @@
 
 use super::container::{Container, Place};
 use super::desk::Desk;
-use super::files::{Source, hint, mark_of};
+use super::files::{Source, hint};
+use super::identity::mark_of;
 use super::instance::Instance;
 use crate::checkpoint::snapshot::{CutEntry, Entry};
 use crate::reader::FileState;

@@ -1,8 +1,7 @@
 //! What all containers of a reader thread share: the hot path, the registry, the tracker, the
 //! folders, the counts.
 
-use crate::checkpoint::disk::Loaded;
-use crate::checkpoint::snapshot::Entry;
+use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::tracker::Tracker;
 use crate::enrich::cache::Directory;
 use crate::parse::cri::CriParser;

@@ -37,10 +37,10 @@ fn config_of(home: &tempfile::TempDir) -> config::Source {
     }
 }
 
-fn setup(
-    config: &config::Source,
-    loaded: Loaded,
-) -> (Source, mpsc::Receiver<Batch>, Receiver<(u64, Vec<Entry>)>) {
+/// What the reader thread asked to be saved.
+type Saves = Receiver<(u64, Vec<Entry>)>;
+
+fn setup(config: &config::Source, loaded: Loaded) -> (Source, mpsc::Receiver<Batch>, Saves) {
     let (batches, batches_out) = mpsc::channel(1000);
     let (saves, saves_out) = channel();
     let (notes, _) = channel();

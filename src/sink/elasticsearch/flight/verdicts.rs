@@ -2,7 +2,7 @@
 
 use super::lanes::Probe;
 use super::{Action, Flight, Moment, Parcel, Writing};
-use crate::batch::{document, pick};
+use crate::codec::body::{document, pick};
 use crate::codec::gzip::{self, Damaged};
 use crate::record::{Body, Fate, Origin};
 use crate::sink::dead_letter;

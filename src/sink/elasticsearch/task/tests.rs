@@ -6,12 +6,12 @@
 )]
 
 use super::*;
-use crate::batch::{Batcher, FileRange, Limits};
+use crate::batch::{Batcher, Limits};
 use crate::codec::gzip::compressor;
-use crate::config::{Auth, Elasticsearch, HostUrl};
+use crate::config::{Elasticsearch, HostUrl};
 use crate::flow::backoff::Backoff;
-use crate::record::FileId;
-use crate::sink::disk::{DeadLetterFile, dead_letter_path};
+use crate::record::{FileId, FileRange};
+use crate::sink::disk::DeadLetterFile;
 use crate::spool::disk::{MinFree, Spool};
 use crate::spool::index::{Quota, WhenFull};
 use crate::telemetry::ledger::ReaderTotals;
@@ -95,7 +95,7 @@ impl Rig {
             runtime.block_on(run(client, flight, wiring, 7))
         });
         let disks = vec![
-            std::thread::spawn(move || spool::run(spool_disk, &spool_in, &spool_told)),
+            std::thread::spawn(move || crate::spool::task::run(spool_disk, &spool_in, &spool_told)),
             std::thread::spawn(move || dead_letters::run_dead_letters(letters, &letters_in, &letters_told)),
         ];
         Rig {

@@ -1,9 +1,9 @@
 //! Answers and the flight's state enter, the sink's part of the status board leaves.
 
-use super::alarms::sentence;
-use super::client::Answer;
-use super::flight::{Flight, Health};
-use super::response::{RequestVerdict, Verdict};
+use crate::sink::elasticsearch::alarms::sentence;
+use crate::sink::elasticsearch::client::Answer;
+use crate::sink::elasticsearch::flight::{Flight, Health};
+use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
 use crate::telemetry::board::{HoldStatus, SinkStatus};
 use std::time::{Duration, Instant};
 

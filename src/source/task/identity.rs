@@ -1,0 +1,239 @@
+//! Which file is this: the first bytes of a file and the last checkpoint enter, its identity and its position leave.
+
+use super::container::Place;
+use super::desk::{Desk, QUANTUM};
+use super::files::{Descriptor, Source, Step, lost, on_error};
+use super::instance::{Instance, become_compressed};
+use crate::checkpoint::snapshot::Entry;
+use crate::reader::{Cut, FileState};
+use crate::record::Stamp;
+use crate::source::disk::{Inflated, LogFile};
+use crate::source::fingerprint::{Fingerprint, HEAD_BYTES, file_id, fingerprint};
+use crate::source::tail::{Identity, RECENT_BYTES, Tail};
+use crate::telemetry::ledger::LostReason;
+use std::io;
+use twox_hash::XxHash3_64;
+
+impl Instance {
+    /// Finds out which file this is: from the checkpoint, or new. `Ok(false)`: its first line is not
+    /// whole yet.
+    pub(super) fn identify(
+        &mut self,
+        at: usize,
+        complete: bool,
+        place: &Place,
+        desk: &mut Desk,
+    ) -> Result<bool, Step> {
+        let head = self.head(at, place, desk)?;
+        let Some(print) = fingerprint(&head, complete) else {
+            return Ok(false);
+        };
+        let tail = &self.chain.tails()[at];
+        if tail.compressed && self.adopt(at, print, place, desk) {
+            return Err(Step::Restarted);
+        }
+        let tail = &mut self.chain.tails_mut()[at];
+        tail.first_stamp = first_stamp(&head, desk);
+        let log = match self
+            .descriptors
+            .get(&tail.key)
+            .map(|descriptor| &descriptor.source)
+        {
+            Some(Source::Plain(log)) => Some(log),
+            _ => None,
+        };
+        let size = if tail.compressed { u64::MAX } else { tail.size };
+        let fits = |entry: &Entry| {
+            entry.offset <= size
+                && log.is_none_or(|log| {
+                    entry
+                        .mark
+                        .is_none_or(|mark| mark_of(log, entry.offset) == Some(mark))
+                })
+        };
+        let claimed = desk.registry.claim(&self.key, print, tail.inode, fits);
+        let (identity, offset, last_stamp, cuts) = match claimed {
+            Some(entry) => resume(&entry),
+            None => {
+                let epoch = desk.registry.fresh(&self.key, print);
+                let identity = Identity {
+                    fingerprint: print,
+                    epoch,
+                    first_seen: (desk.unix_ms / 1000) as i64,
+                };
+                let offset = if tail.skip_old {
+                    end_of(tail, log, place, desk)
+                } else {
+                    0
+                };
+                if tail.first_stamp.is_none() || offset > 0 {
+                    tail.wait_for_save = Some(desk.next_save());
+                }
+                (identity, offset, None, Vec::new())
+            }
+        };
+        let (uid, container, restart) = &self.key;
+        let id = file_id(uid, container, *restart, print, identity.epoch);
+        tail.identity = Some(identity);
+        let first_seen = Stamp {
+            secs: identity.first_seen,
+            nanos: 0,
+        };
+        tail.state = Some(FileState::new(id, offset, last_stamp, first_seen, cuts));
+        if let Some(log) = log {
+            tail.recent.push(&before(log, offset).unwrap_or_default());
+        }
+        desk.dirty = true;
+        desk.active = true;
+        Ok(true)
+    }
+
+    /// A new name of a file that was lost from sight: its earlier tail takes the name over.
+    fn adopt(&mut self, at: usize, print: Fingerprint, place: &Place, desk: &mut Desk) -> bool {
+        let name = self.chain.tails()[at].name.clone().unwrap_or_default();
+        let footer = desk.folders.gzip_size(&format!("{}/{name}", place.path)).ok();
+        let descriptors = &self.descriptors;
+        let known = self.chain.tails().iter().position(|tail| {
+            let same = tail
+                .identity
+                .is_some_and(|identity| identity.fingerprint == print);
+            let read = tail.state.as_ref().map_or(0, FileState::read_offset);
+            let whole = !tail.finished || footer == Some(read as u32);
+            same && tail.name.is_none() && whole && !descriptors.contains_key(&tail.key)
+        });
+        let Some(known) = known else { return false };
+        let kind = self.chain.tails()[at].kind.clone();
+        let tail = &mut self.chain.tails_mut()[known];
+        tail.name = Some(name);
+        tail.kind = kind;
+        tail.nameless_since = None;
+        become_compressed(tail);
+        self.chain.remove(at);
+        true
+    }
+
+    /// The first bytes of the file.
+    fn head(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<Vec<u8>, Step> {
+        let mut head = vec![0; HEAD_BYTES];
+        let tail = &mut self.chain.tails_mut()[at];
+        if tail.compressed {
+            let Some(name) = &tail.name else {
+                return Err(lost(tail, place, desk));
+            };
+            let path = format!("{}/{name}", place.path);
+            let mut file = desk
+                .folders
+                .open_gzip(&path)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Step::Stale,
+                    _ => on_error(tail, place, desk, &error),
+                })?;
+            let (Inflated::Bytes(bytes) | Inflated::End(bytes) | Inflated::Damaged(bytes)) =
+                file.read(&mut head);
+            head.truncate(bytes);
+            return Ok(head);
+        }
+        self.open(at, place, desk)?;
+        let tail = &mut self.chain.tails_mut()[at];
+        let Some(Descriptor {
+            source: Source::Plain(log),
+            used,
+        }) = self.descriptors.get_mut(&tail.key)
+        else {
+            return Err(Step::Waits);
+        };
+        *used = desk.now;
+        let read = log.read_at(&mut head, 0).and_then(|read| Ok((read, log.size()?)));
+        match read {
+            Ok((read, size)) => {
+                tail.size = size;
+                head.truncate(read);
+                Ok(head)
+            }
+            Err(error) => Err(on_error(tail, place, desk, &error)),
+        }
+    }
+
+    /// Opens the files that were just found and looks at their first stamps, for the order.
+    pub(super) fn learn_first_stamps(&mut self, place: &Place, desk: &mut Desk) {
+        let last = self.chain.tails().len().saturating_sub(1);
+        for at in 0..self.chain.tails().len() {
+            let tail = &self.chain.tails()[at];
+            if tail.identity.is_some() || tail.first_stamp.is_some() || tail.finished {
+                continue;
+            }
+            // The head of a lone live file is looked at when it is read.
+            let Ok(head) = self.head(at, place, desk) else {
+                continue;
+            };
+            if at < last {
+                self.chain.tails_mut()[at].first_stamp = first_stamp(&head, desk);
+            }
+        }
+    }
+}
+
+/// The stamp of the first line, if it has one.
+fn first_stamp(head: &[u8], desk: &mut Desk) -> Option<Stamp> {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    desk.cri.parse(line).map(|line| line.stamp)
+}
+
+fn resume(entry: &Entry) -> (Identity, u64, Option<Stamp>, Vec<Cut>) {
+    let identity = Identity {
+        fingerprint: Fingerprint(entry.fingerprint),
+        epoch: entry.epoch,
+        first_seen: entry.first_seen,
+    };
+    let cuts = entry
+        .cuts
+        .iter()
+        .map(|cut| Cut {
+            stream: cut.stream(),
+            end: cut.end,
+        })
+        .collect();
+    (identity, entry.offset, entry.last_stamp(), cuts)
+}
+
+/// Where a file is begun whose earlier part is not wanted: after its last whole line.
+fn end_of(tail: &Tail<FileState>, log: Option<&LogFile>, place: &Place, desk: &Desk) -> u64 {
+    let end = match log {
+        Some(log) => last_line_end(log, tail.size),
+        None => {
+            let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or_default());
+            desk.folders.gzip_size(&path).map_or(0, u64::from)
+        }
+    };
+    desk.on_lost(LostReason::StartAtEnd, end);
+    end
+}
+
+fn last_line_end(log: &LogFile, size: u64) -> u64 {
+    let mut buffer = vec![0; QUANTUM];
+    let mut end = size;
+    while end > 0 {
+        let start = end.saturating_sub(QUANTUM as u64);
+        let Ok(read) = log.read_at(&mut buffer[..(end - start) as usize], start) else {
+            return size;
+        };
+        if let Some(newline) = memchr::memrchr(b'\n', &buffer[..read]) {
+            return start + newline as u64 + 1;
+        }
+        end = start;
+    }
+    0
+}
+
+/// The up to 64 bytes before `offset`.
+fn before(log: &LogFile, offset: u64) -> Option<Vec<u8>> {
+    let len = offset.min(RECENT_BYTES as u64);
+    let mut bytes = vec![0; len as usize];
+    let read = log.read_at(&mut bytes, offset - len).ok()?;
+    (read as u64 == len).then_some(bytes)
+}
+
+/// Hash of the up to 64 bytes before `offset`.
+pub(super) fn mark_of(log: &LogFile, offset: u64) -> Option<u64> {
+    before(log, offset).map(|bytes| XxHash3_64::oneshot(&bytes))
+}

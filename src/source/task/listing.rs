@@ -1,0 +1,189 @@
+//! Which containers there are: directories and the watch on them. A listing is the truth; the watch only says when to list.
+
+use super::container::Container;
+use super::{Note, Source};
+use crate::checkpoint::snapshot::Entry;
+use crate::config;
+use crate::source::pod_path;
+use notify::{RecursiveMode, Watcher};
+use std::collections::BTreeSet;
+use std::io;
+use tracing::{info, warn};
+
+impl Source {
+    /// Lists pods and containers.
+    pub(super) fn rescan(&mut self) {
+        self.rescan_at = self.desk.now + self.desk.rescan_interval;
+        let pods = match self.desk.folders.directories("") {
+            Ok(pods) => pods,
+            Err(error) => return self.on_root_error(&error),
+        };
+        if self.root_problem.take().is_some() {
+            info!(path = %self.config.pod_logs_dir.display(), "the pod log directory can be read again");
+        }
+        self.watch("");
+        let mut present = BTreeSet::new();
+        for name in pods {
+            let Some(pod) = pod_path::pod_dir(&name).filter(|pod| self.is_wanted(pod)) else {
+                continue;
+            };
+            self.watch(&name);
+            let Ok(containers) = self.desk.folders.directories(&name) else {
+                self.desk.counts.read_errors += 1;
+                present.extend(
+                    self.containers
+                        .keys()
+                        .filter(|path| path.starts_with(&format!("{name}/")))
+                        .cloned(),
+                );
+                continue;
+            };
+            for container in containers {
+                if self
+                    .config
+                    .exclude
+                    .containers
+                    .iter()
+                    .any(|glob| glob.matches(&container))
+                {
+                    continue;
+                }
+                let path = format!("{name}/{container}");
+                if !self.containers.contains_key(&path) {
+                    let new = Container::new(
+                        pod.clone(),
+                        container,
+                        path.clone(),
+                        !self.desk.first_listing_done,
+                        self.desk.now,
+                    );
+                    self.containers.insert(path.clone(), new);
+                }
+                present.insert(path);
+            }
+        }
+        for (path, container) in &mut self.containers {
+            container.on_presence(present.contains(path));
+        }
+        self.watched
+            .retain(|name| name.is_empty() || present.iter().any(|path| path.starts_with(name.as_str())));
+        self.forget_gone();
+        self.expire_entries(&present);
+        self.desk.first_listing_done = true;
+    }
+
+    fn is_wanted(&self, pod: &pod_path::PodName) -> bool {
+        let config::Source {
+            own_namespace,
+            own_pod,
+            exclude,
+            ..
+        } = &self.config;
+        let own = !own_pod.is_empty()
+            && pod.pod == *own_pod
+            && (own_namespace.is_empty() || pod.namespace == *own_namespace);
+        let excluded = exclude.namespaces.iter().any(|glob| glob.matches(&pod.namespace))
+            || exclude.pods.iter().any(|glob| glob.matches(&pod.pod));
+        !own && !excluded
+    }
+
+    fn on_root_error(&mut self, error: &io::Error) {
+        self.watched.remove("");
+        let path = self.config.pod_logs_dir.display().to_string();
+        let text = error.to_string();
+        if self.root_problem.as_ref() != Some(&text) {
+            self.desk.counts.read_errors += 1;
+            warn!(
+                path,
+                error = text,
+                "cannot list the pod log directory; is it mounted, and may this user read it? Trying again"
+            );
+            self.root_problem = Some(text);
+        }
+        if error.kind() == io::ErrorKind::NotFound {
+            self.containers
+                .values_mut()
+                .for_each(|container| container.on_presence(false));
+            self.forget_gone();
+            self.desk.first_listing_done = true;
+        }
+    }
+
+    /// Containers whose directory is gone and whose files are delivered.
+    fn forget_gone(&mut self) {
+        let over: Vec<String> = self
+            .containers
+            .iter()
+            .filter(|(_, container)| container.is_over())
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in over {
+            let Some(container) = self.containers.remove(&path) else {
+                continue;
+            };
+            let uid = container.place.pod.uid;
+            if !self.containers.values().any(|other| other.place.pod.uid == uid) {
+                self.desk.directory.forget(&uid);
+            }
+        }
+    }
+
+    /// Entries of the last checkpoint whose files went away while nobody read them.
+    fn expire_entries(&mut self, present: &BTreeSet<String>) {
+        let containers = &self.containers;
+        let gone = |entry: &Entry| {
+            let path = format!(
+                "{}_{}_{}/{}",
+                entry.namespace, entry.pod, entry.uid, entry.container
+            );
+            match containers.get(&path) {
+                Some(container) => container.knows_all(entry.restart),
+                None => !present.contains(&path),
+            }
+        };
+        for entry in self.desk.registry.expire(gone) {
+            self.desk.on_expired(&entry);
+        }
+    }
+
+    pub(super) fn start_watch(&mut self) {
+        let notes = self.notes.clone();
+        let on_event = move |event: notify::Result<notify::Event>| {
+            let note = match event {
+                Ok(event) if event.need_rescan() => Note::Overflow,
+                Ok(event) if event.kind.is_access() => return,
+                Ok(_) => Note::Changed,
+                Err(_) => Note::Overflow,
+            };
+            // A closed channel means that the reader has ended; there is nobody to tell.
+            let _ = notes.send(note);
+        };
+        match notify::recommended_watcher(on_event) {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(error) => self.on_watch_error("", &error),
+        }
+    }
+
+    /// Watches a directory, not below it: container directories are looked at by their mtime.
+    fn watch(&mut self, name: &str) {
+        let Some(watcher) = &mut self.watcher else { return };
+        if self.watched.contains(name) {
+            return;
+        }
+        match watcher.watch(&self.config.pod_logs_dir.join(name), RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                self.watched.insert(name.to_owned());
+                self.desk.watching = true;
+            }
+            Err(error) => self.on_watch_error(name, &error),
+        }
+    }
+
+    fn on_watch_error(&mut self, name: &str, error: &notify::Error) {
+        if std::mem::replace(&mut self.desk.watching, false) || !self.desk.first_listing_done {
+            let path = self.config.pod_logs_dir.join(name).display().to_string();
+            warn!(path, %error, "cannot watch a directory (raise fs.inotify.max_user_watches or max_user_instances); new files are found by listing");
+        }
+        self.desk.counts.forced_rescans += 1;
+    }
+}
