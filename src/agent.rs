@@ -306,7 +306,7 @@ impl Agent {
 
     fn setup(
         &self,
-        loaded: crate::checkpoint::disk::Loaded,
+        loaded: crate::checkpoint::snapshot::Loaded,
         budget: Arc<Budget>,
         batches: mpsc::Sender<crate::record::Batch>,
         saves: Sender<(u64, Vec<Entry>)>,
