@@ -70,7 +70,8 @@ fn walk_source(source: &mut Source, keys: &mut impl Keys) {
     );
     keys.one(
         "source.reader_threads",
-        Count { least: 1, most: 64 },
+        // One for now: what shares containers out among several is not built.
+        Count { least: 1, most: 1 },
         &mut source.reader_threads,
     );
     keys.one(

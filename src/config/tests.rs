@@ -188,8 +188,11 @@ fn every_key_reaches_the_config() {
         let changes = |value: &&&str| {
             Config::parse(&with(key, value), &no_env).is_ok_and(|config| config != Config::default())
         };
-        // A schema has no second choice yet; the auth keys only go together.
-        let alone = key.ends_with(".schema") || key.ends_with(".username") || key.ends_with(".password_file");
+        // A schema and the number of readers have no second choice yet; the auth keys only go together.
+        let alone = key.ends_with(".schema")
+            || key.ends_with(".reader_threads")
+            || key.ends_with(".username")
+            || key.ends_with(".password_file");
         assert!(alone || candidates.iter().any(|value| changes(&value)), "{key}");
     }
     let auth = "sink: {elasticsearch: {auth: {username: me, password_file: /pw}}}";
@@ -234,8 +237,8 @@ line 5: source.max_line: `1 parsec`
   allowed: a size from 256 to 64MiB, such as 4MiB, 512KiB or 100
   fix: the units are KiB, MiB, GiB, TiB and KB, MB, GB, TB; without one it is bytes
 line 6: source.reader_threads: `65`
-  allowed: a whole number from 1 to 64
-  fix: lower it to 64 at most
+  allowed: a whole number from 1 to 1
+  fix: lower it to 1 at most
 line 7: source.start_at: `beginnig`
   allowed: beginning | end
   fix: did you mean `beginning`?
