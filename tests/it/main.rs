@@ -8,4 +8,5 @@
     reason = "tests read clocks and files and start processes; the agent does not"
 )]
 
+mod agent;
 mod layering;
