@@ -9,7 +9,7 @@ mod spool;
 
 use super::config_file::ConfigFile;
 use super::console::{Console, Exit, Failure};
-use crate::parse::stamp;
+use crate::codec::stamp;
 use crate::record::Stamp;
 use anyhow::Context;
 use serde::Serialize;

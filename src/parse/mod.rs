@@ -3,5 +3,3 @@
 pub mod cri;
 pub mod docker;
 pub mod partial;
-
-pub use crate::codec::stamp;

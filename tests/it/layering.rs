@@ -4,6 +4,7 @@
 //! [`violations`] takes texts and returns sentences, so each rule is tested on a bad sample below; `src_follows_the_rules`
 //! applies it to the real tree. What a rule cannot see (a method call such as `path.exists()`), `clippy.toml` forbids.
 
+mod samples;
 mod scan;
 
 use scan::Source;
