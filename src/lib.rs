@@ -1,4 +1,23 @@
 //! Longshore ships the container logs of a Kubernetes node to Elasticsearch, each line once.
+//!
+//! ```text
+//!  files ─▶ source ─▶ parse ─▶ enrich ─▶ codec ─▶ batch ─▶ sink ─▶ settlement ─▶ checkpoint
+//!             ▲          └──────── reader ────────┘         │ ▲        (the ack)
+//!             └───────── flow::budget withholds ◀───────── spool, dead letter
+//! ```
+//!
+//! In reading order:
+//!
+//! - [`record`]: the nouns. [`codec`], [`flow`]: bytes to bytes; delays and permits.
+//! - [`source`]: directories and bytes become lines; [`parse`]: lines become records; [`enrich`]:
+//!   pods become the ready-made part of documents; [`batch`]: documents become bodies.
+//! - [`reader`]: those stages as one pure function, driven by [`source::task`].
+//! - [`sink`]: bodies become requests, answers become verdicts, verdicts become acks
+//!   ([`sink::settlement`]); [`spool`]: bodies wait on disk; [`checkpoint`]: what is delivered.
+//! - [`telemetry`], [`admin`]: the ledger, the status, the metrics.
+//! - [`config`], [`cli`], [`lock`], [`agent`]: text becomes a running process.
+//!
+//! `ARCHITECTURE.md` has the picture, the invariants and the decisions.
 
 pub mod admin;
 pub mod agent;
