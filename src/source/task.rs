@@ -369,8 +369,15 @@ impl Source {
             );
         }
         idle.sort();
-        let surplus = (self.desk.open_files + 1 + self.desk.max_open_files / 8)
-            .saturating_sub(self.desk.max_open_files);
+        // An eighth is closed at once, so that this is not done for each file. After EMFILE the limit
+        // of the process is what counts, wherever it lies.
+        let room = self.desk.max_open_files / 8 + 1;
+        let over = (self.desk.open_files + room).saturating_sub(self.desk.max_open_files);
+        let surplus = if self.desk.open_files < self.desk.max_open_files {
+            room
+        } else {
+            over
+        };
         for (_, path, restart, key) in idle.into_iter().take(surplus) {
             if let Some(container) = self.containers.get_mut(&path) {
                 container.close(restart, key, &mut self.desk);

@@ -307,6 +307,10 @@ pub(super) fn on_error(
     error: &io::Error,
 ) -> Step {
     let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or("(deleted)"));
+    if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) {
+        desk.starved = true;
+        desk.counts.forced_rescans += 1;
+    }
     desk.on_problem(&mut tail.problem, &path, error);
     Step::Waits
 }

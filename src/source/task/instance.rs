@@ -67,7 +67,10 @@ impl Instance {
     }
 
     pub(super) fn knows_all(&self) -> bool {
-        self.chain.tails().iter().all(|tail| tail.identity.is_some())
+        self.chain
+            .tails()
+            .iter()
+            .all(|tail| tail.identity.is_some() || tail.finished)
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
