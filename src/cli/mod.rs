@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error; both are arguments, and so is the environment.
 //! What a stage does is asked of the stage: nothing here parses lines, frames or documents by itself.
 
+mod client;
 mod config_file;
 mod console;
 mod origin;
@@ -31,6 +32,7 @@ const HELP: &str = "\
 Examples:
   longshore run --config longshore.yaml      read this node's log files and ship them
   longshore check --config longshore.yaml    tell every mistake in a config
+  longshore check --connect                  and whether its servers let the agent work
   longshore try /var/log/pods/*/*/*.log      print the documents that these files become
   longshore inspect spool                    show what waits on disk
   longshore config > longshore.yaml          begin a config of your own, from the defaults

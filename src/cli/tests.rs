@@ -1,5 +1,6 @@
 //! Each subcommand as a person calls it, inside this process.
 
+mod connect;
 mod inspect;
 mod try_files;
 
