@@ -86,6 +86,7 @@ fn version_and_help_are_results() {
     );
     let help = longshore(&["--help"]);
     assert_eq!((help.exit, help.err.as_str()), (Exit::Clean, ""));
+    assert_golden("help", &help.out);
     for subcommand in Cli::command().get_subcommands() {
         let name = subcommand.get_name();
         assert!(help.out.contains(&format!("\n  {name} ")), "{name}");
@@ -191,7 +192,7 @@ fn check_tells_all_mistakes_with_line_key_value_form_and_fix() {
     let path = folder.path().join("bad.yaml");
     write(
         &path,
-        "soruce: {}\nsource:\n  reader_threads: 65\nbatch: {max_bytes: 32MiB}\n",
+        "soruce: {}\nsource:\n  max_open_files: 1\nbatch: {max_bytes: 32MiB}\n",
     );
     let ran = longshore_in(&[("LONGSHORE_CONFIG", path.to_str().unwrap())], &["check"]);
     let want = "\
@@ -199,9 +200,9 @@ bad.yaml: 3 mistakes
 line 1: soruce
   allowed: node_name, state_dir, source, parse, enrich, batch, spool, memory, sink, admin, log
   fix: this key is not known; did you mean `source`?
-line 3: source.reader_threads: `65`
-  allowed: a whole number from 1 to 64
-  fix: lower it to 64 at most
+line 3: source.max_open_files: `1`
+  allowed: a whole number from 16 to 1048576
+  fix: raise it to 16 at least
 line 4: batch.max_bytes: `32MiB`
   allowed: max_bytes at most memory.in_flight, which is 16MiB
   fix: lower batch.max_bytes or raise memory.in_flight: a batch must fit into the budget
@@ -222,6 +223,20 @@ fn a_named_config_that_cannot_be_read_is_wrong_usage() {
     }
     let by_variable = longshore_in(&[("LONGSHORE_CONFIG", "/nonexistent")], &["check"]);
     assert_eq!(by_variable.exit, Exit::Usage);
+}
+
+#[test]
+fn run_does_not_begin_with_mistakes_in_the_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.yaml");
+    write(&path, "soruce: {}\nparse: {json: yes}\n");
+    let ran = longshore(&["run", "--config", path.to_str().unwrap()]);
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Usage, ""));
+    assert!(
+        ran.err.contains("bad.yaml: 2 mistakes\nline 1: soruce"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

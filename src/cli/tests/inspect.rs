@@ -4,6 +4,7 @@ use super::*;
 use crate::checkpoint::disk::CheckpointFolder;
 use crate::checkpoint::snapshot::{self, CutEntry, Entry};
 use crate::sink::dead_letter;
+use crate::sink::disk::DeadLetterFile;
 use crate::spool::disk::{Appended, MinFree, Spool};
 use crate::spool::frame::{self, tests::body};
 use crate::spool::index::{Quota, WhenFull};
@@ -130,9 +131,11 @@ impl State {
             ),
             row("id-2", "mapper_exception", "a \u{1b}[31mred\u{1b}[0m reason"),
         ];
-        write(&self.path().join("dead-letter/000001.ndjson"), first.concat());
+        // Rows of another day that somebody moved aside, and the file that the sink writes to.
+        write(&self.path().join("dead-letter/2026-03-03.ndjson"), first.concat());
+        let mut file = DeadLetterFile::open(self.path(), 1 << 20).unwrap();
         let second = row("id-1", "document_parsing_exception", "again, after a crash");
-        write(&self.path().join("dead-letter/000002.ndjson"), second);
+        assert!(file.append(&second).unwrap());
     }
 }
 
@@ -241,8 +244,8 @@ fn dead_letters_show_reasons_and_never_steer_the_terminal() {
 fn damaged_dead_letters_have_their_place_and_the_others_are_shown() {
     let state = State::new();
     state.dead_letters();
-    state.change("dead-letter/000001.ndjson", |bytes| bytes[0] = b'[');
-    state.change("dead-letter/000002.ndjson", |bytes| {
+    state.change("dead-letter/2026-03-03.ndjson", |bytes| bytes[0] = b'[');
+    state.change("dead-letter/dead-letter.ndjson", |bytes| {
         bytes.truncate(bytes.len() - 20)
     });
     assert_golden("inspect-dead-letter-damaged", &state.table(&["dead-letter"]));
