@@ -1,10 +1,5 @@
 //! The binary itself: what a shell, a script or kubelet sees of it.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "these tests start the binary and make its files"
-)]
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
