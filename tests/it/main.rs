@@ -10,4 +10,5 @@
 
 mod agent;
 mod cli;
+mod docs;
 mod layering;
