@@ -38,6 +38,8 @@ const AGREED: [(&str, &str, &str); 1] = [(
 enum Role {
     Main,
     Cli,
+    /// `cli/client`: the one subcommand part that speaks to servers.
+    CliClient,
     Agent,
     Admin,
     /// `task` or `client`: sockets, clocks, waiting.
@@ -53,6 +55,7 @@ impl Role {
         let has = |name: &str| module.iter().any(|part| part == name);
         match module.first().map(String::as_str) {
             Some("main") => Self::Main,
+            Some("cli") if has("client") => Self::CliClient,
             Some("cli") => Self::Cli,
             Some("agent") => Self::Agent,
             Some("admin") => Self::Admin,
@@ -63,11 +66,14 @@ impl Role {
     }
 
     fn may_name_the_network(self) -> bool {
-        matches!(self, Self::Main | Self::Agent | Self::Admin | Self::Shell)
+        matches!(
+            self,
+            Self::Main | Self::CliClient | Self::Agent | Self::Admin | Self::Shell
+        )
     }
 
     fn may_touch_files(self) -> bool {
-        matches!(self, Self::Main | Self::Cli | Self::Disk)
+        matches!(self, Self::Main | Self::Cli | Self::CliClient | Self::Disk)
     }
 }
 
@@ -163,7 +169,7 @@ fn outside(source: &Source, named: &[String]) -> Option<&'static str> {
         [.., "Instant" | "SystemTime", "now"] if role == Role::Pure => Some("a pure file is told the time"),
         [.., "stdin" | "stdout" | "stderr"]
             if named[0] == "std"
-                && !matches!(role, Role::Main | Role::Cli)
+                && !matches!(role, Role::Main | Role::Cli | Role::CliClient)
                 && source.module != ["telemetry", "logging"] =>
         {
             Some("only cli, main and the log speak to a terminal")

@@ -49,6 +49,7 @@ fn only_some_names_may_name_the_network() {
             "source/task.rs",
             "enrich/client.rs",
             "enrich/client/wire.rs",
+            "cli/client.rs",
             "agent.rs",
             "admin.rs",
             "main.rs",
