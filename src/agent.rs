@@ -12,32 +12,33 @@
 //! and drops its channel; the sink sends or spools what it has and ends; then the reader saves the
 //! last checkpoint; then the rest stops. A thread that ends by itself ends the agent with an error.
 
+mod ended;
+
+pub use ended::Ended;
+
 use crate::admin;
-use crate::batch::Limits;
 use crate::checkpoint::disk::CheckpointFolder;
-use crate::checkpoint::snapshot::Entry;
+use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::task as checkpoint_task;
-use crate::config::{self, Config, MetadataSource};
+use crate::config::{Config, MetadataSource};
 use crate::enrich::cache::{Directory, State};
 use crate::enrich::{client as pods, task as pod_task};
 use crate::flow::backoff::Backoff;
 use crate::flow::budget::Budget;
 use crate::lock::disk::Lock;
+use crate::record::Batch;
 use crate::sink::disk::DeadLetterFile;
 use crate::sink::elasticsearch::client::Client;
-use crate::sink::elasticsearch::encode::EncodeConfig;
 use crate::sink::elasticsearch::flight::FlightConfig;
-use crate::sink::elasticsearch::schema::Layout;
 use crate::sink::elasticsearch::task as sink_task;
 use crate::sink::task as dead_letter_task;
 use crate::source::task::{Note, Setup, Source};
-use crate::spool::disk::{MinFree, Spool};
-use crate::spool::index::{Quota, WhenFull};
+use crate::spool::disk::Spool;
+use crate::spool::segment::Found;
 use crate::spool::task as spool_task;
 use crate::telemetry::board::{Board, Facts, VERSION};
 use crate::telemetry::logging;
 use anyhow::Context;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -55,61 +56,30 @@ const LOCK_RETRY: Duration = Duration::from_millis(500);
 /// Stack of each thread: none recurses.
 const STACK_BYTES: usize = 1 << 20;
 
-/// How the agent ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Ended {
-    clean: bool,
-    spooled_bytes: u64,
-    unsaved_bytes: u64,
-    reason: String,
-}
-
-impl Ended {
-    /// Everything that was read has come to rest, in the index or on disk.
-    pub fn is_clean(&self) -> bool {
-        self.clean
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.clean { "clean" } else { "not clean" };
-        write!(
-            f,
-            "ended {how} ({}); {} source bytes stay in the spool",
-            self.reason, self.spooled_bytes
-        )?;
-        if self.unsaved_bytes > 0 {
-            write!(
-                f,
-                "; {} source bytes could not be saved and are counted as dropped",
-                self.unsaved_bytes
-            )?;
-        }
-        Ok(())
-    }
-}
-
 /// Runs the agent until it is told to end. Blocks the thread.
 ///
 /// # Errors
 /// What keeps it from starting (state directory, credentials, the address of the status server), or
 /// a thread that ended by itself.
 pub fn run(config: Config) -> anyhow::Result<Ended> {
-    logging::start(&config.log).context("cannot start the log")?;
+    // Fails only when this process has a log already, which then is used.
+    let _ = logging::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("sockets")
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
-    let ended = Agent::new(config, &runtime).and_then(|agent| agent.run(&runtime));
+        .context("cannot start the runtime");
+    let ended = runtime.and_then(|runtime| {
+        let ended = Agent::new(config, &runtime).and_then(|agent| agent.run(&runtime));
+        runtime.shutdown_timeout(Duration::from_millis(200));
+        ended
+    });
     match &ended {
         Ok(ended) if ended.clean => info!("{ended}"),
         Ok(ended) => error!("{ended}"),
         Err(problem) => error!("ended not clean: {problem:#}"),
     }
-    runtime.shutdown_timeout(Duration::from_millis(200));
     ended
 }
 
@@ -231,68 +201,42 @@ impl Agent {
     }
 
     fn start_stages(&self, runtime: &Runtime) -> anyhow::Result<Stages> {
-        let Config {
-            state_dir,
-            sink,
-            spool,
-            ..
-        } = &self.config;
-        let elasticsearch = &sink.elasticsearch;
-        let folder = CheckpointFolder::open(state_dir).context("cannot open the checkpoints")?;
-        let loaded = folder.load();
-        for damage in &loaded.damage {
-            error!(
-                "checkpoint: {damage}; an older generation is used, lines may be sent again (and are then duplicates)"
-            );
-        }
-        let (spool, recovered) = Spool::open(state_dir, quota(spool), min_free(spool.min_free))
-            .context("cannot open the spool")?;
-        for damage in &recovered.damage {
-            error!("spool: {damage}");
-        }
-        self.board.spool().max_bytes = self.config.spool.max_bytes;
-        let dead_letters = DeadLetterFile::open(state_dir, elasticsearch.dead_letter.max_bytes)
-            .context("cannot open the dead-letter file")?;
-        let client = Client::new(elasticsearch).context("cannot use the config of the sink")?;
-
+        let state = self.open_state()?;
+        let client =
+            Client::new(&self.config.sink.elasticsearch).context("cannot use the config of the sink")?;
         let ends = Ends::new();
         let (notes, notes_out) = channel();
         let (saves, saves_out) = channel();
         let (batches, batches_out) = mpsc::channel(BATCH_CHANNEL);
         let budget = Arc::new(Budget::new(self.config.memory.in_flight));
-        let mut threads = vec![self.start_checkpoints(folder, saves_out, &notes, &ends)?];
-        let wiring = {
-            let (spool_commands, commands) = channel();
-            let (reports, spool_reports) = mpsc::unbounded_channel();
-            threads.push(ends.thread("spool", move || spool_task::run(spool, &commands, &reports))?);
-            let (dead_commands, commands) = channel();
-            let (reports, dead_letter_reports) = mpsc::unbounded_channel();
-            threads.push(ends.thread("dead-letter", move || {
-                dead_letter_task::run_dead_letters(dead_letters, &commands, &reports);
-            })?);
-            let acks = notes.clone();
-            sink_task::Wiring {
-                batches: batches_out,
-                spool: spool_commands,
-                spool_reports,
-                dead_letters: dead_commands,
-                dead_letter_reports,
-                found: recovered.frames,
-                // A reader that has ended reads its lines again after the next start.
-                acked: Box::new(move |ack| drop(acks.send(Note::Acked(ack)))),
-                budget: Arc::clone(&budget),
-                board: Arc::clone(&self.board),
-                stop: self.stop.subscribe(),
-            }
+
+        let mut threads = vec![self.start_checkpoints(state.folder, saves_out, &notes, &ends)?];
+        let (spool, spool_commands) = (state.spool, channel());
+        let (reports, spool_reports) = mpsc::unbounded_channel();
+        threads.push(ends.thread("spool", move || {
+            spool_task::run(spool, &spool_commands.1, &reports)
+        })?);
+        let (dead_letters, dead_commands) = (state.dead_letters, channel());
+        let (reports, dead_letter_reports) = mpsc::unbounded_channel();
+        threads.push(ends.thread("dead-letter", move || {
+            dead_letter_task::run_dead_letters(dead_letters, &dead_commands.1, &reports);
+        })?);
+        let acks = notes.clone();
+        let wiring = sink_task::Wiring {
+            batches: batches_out,
+            spool: spool_commands.0,
+            spool_reports,
+            dead_letters: dead_commands.0,
+            dead_letter_reports,
+            found: state.frames,
+            // A reader that has ended reads its lines again after the next start.
+            acked: Box::new(move |ack| drop(acks.send(Note::Acked(ack)))),
+            budget: Arc::clone(&budget),
+            board: Arc::clone(&self.board),
+            stop: self.stop.subscribe(),
         };
-        let flight = FlightConfig {
-            max_in_flight: elasticsearch.max_in_flight,
-            compression: elasticsearch.compression,
-            memory: self.config.memory.in_flight,
-            backoff: Backoff::SERVER,
-        };
-        let sink = spawn(runtime, sink_task::run(client, flight, wiring, seed()));
-        let setup = self.setup(loaded, budget, batches, saves, notes.clone());
+        let sink = spawn(runtime, sink_task::run(client, self.flight(), wiring, seed()));
+        let setup = self.setup(state.loaded, budget, batches, saves, notes.clone());
         let reader = ends.thread("reader", move || Source::new(setup).run(&notes_out))?;
         self.start_watch(runtime, notes.clone());
         Ok(Stages {
@@ -304,34 +248,62 @@ impl Agent {
         })
     }
 
+    /// Opens what earlier processes left. Damage is told and passed over.
+    fn open_state(&self) -> anyhow::Result<OpenState> {
+        let Config {
+            state_dir,
+            sink,
+            spool,
+            ..
+        } = &self.config;
+        let folder = CheckpointFolder::open(state_dir).context("cannot open the checkpoints")?;
+        let loaded = folder.load();
+        for damage in &loaded.damage {
+            error!(
+                "checkpoint: {damage}; an older generation is used, lines may be sent again (and are then duplicates)"
+            );
+        }
+        let (spool, recovered) =
+            Spool::open(state_dir, spool.into(), spool.min_free).context("cannot open the spool")?;
+        for damage in &recovered.damage {
+            error!("spool: {damage}");
+        }
+        self.board.spool().max_bytes = self.config.spool.max_bytes;
+        let dead_letters = DeadLetterFile::open(state_dir, sink.elasticsearch.dead_letter.max_bytes)
+            .context("cannot open the dead-letter file")?;
+        Ok(OpenState {
+            folder,
+            loaded,
+            spool,
+            frames: recovered.frames,
+            dead_letters,
+        })
+    }
+
+    fn flight(&self) -> FlightConfig {
+        let elasticsearch = &self.config.sink.elasticsearch;
+        FlightConfig {
+            max_in_flight: elasticsearch.max_in_flight,
+            compression: elasticsearch.compression,
+            memory: self.config.memory.in_flight,
+            backoff: Backoff::SERVER,
+        }
+    }
+
     fn setup(
         &self,
-        loaded: crate::checkpoint::snapshot::Loaded,
+        loaded: Loaded,
         budget: Arc<Budget>,
-        batches: mpsc::Sender<crate::record::Batch>,
+        batches: mpsc::Sender<Batch>,
         saves: Sender<(u64, Vec<Entry>)>,
         notes: Sender<Note>,
     ) -> Setup {
         let elasticsearch = &self.config.sink.elasticsearch;
-        let batch = &self.config.batch;
         Setup {
             source: self.config.source.clone(),
             metadata_wait: self.config.enrich.kubernetes.metadata_wait,
-            limits: Limits {
-                max_bytes: usize::try_from(batch.max_bytes).unwrap_or(usize::MAX),
-                max_documents: batch.max_documents,
-                max_age: batch.max_age,
-            },
-            encode: EncodeConfig {
-                layout: Layout {
-                    message_key: elasticsearch.message_key,
-                    include_tag: elasticsearch.include_tag,
-                    label_dots: elasticsearch.label_dots,
-                },
-                index: elasticsearch.index.clone(),
-                document_id: elasticsearch.document_id,
-                json: self.config.parse.json,
-            },
+            limits: (&self.config.batch).into(),
+            encode: (&self.config).into(),
             compression: elasticsearch.compression,
             loaded,
             directory: Arc::clone(&self.directory),
@@ -405,6 +377,15 @@ impl Agent {
     }
 }
 
+/// What the state directory holds.
+struct OpenState {
+    folder: CheckpointFolder,
+    loaded: Loaded,
+    spool: Spool,
+    frames: Vec<Found>,
+    dead_letters: DeadLetterFile,
+}
+
 /// What runs.
 struct Stages {
     reader: JoinHandle<()>,
@@ -475,24 +456,6 @@ fn spawn_blocking<T: Send + 'static>(
     wait: impl FnOnce() -> T + Send + 'static,
 ) -> tokio::task::JoinHandle<T> {
     tokio::task::spawn_blocking(wait)
-}
-
-fn quota(spool: &config::Spool) -> Quota {
-    Quota {
-        max_bytes: spool.max_bytes,
-        segment_bytes: spool.segment_bytes,
-        when_full: match spool.when_full {
-            config::WhenFull::Block => WhenFull::Block,
-            config::WhenFull::DropOldest => WhenFull::DropOldest,
-        },
-    }
-}
-
-fn min_free(min_free: config::MinFree) -> MinFree {
-    match min_free {
-        config::MinFree::Percent(percent) => MinFree::Percent(percent),
-        config::MinFree::Bytes(bytes) => MinFree::Bytes(bytes),
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "when the process started")]

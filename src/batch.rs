@@ -5,6 +5,7 @@
 //! serves all files of a reader. Knows neither disk nor network.
 
 use crate::codec::gzip::Compressor;
+use crate::config;
 use crate::record::{Body, FileId, FileRange, Row};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -22,6 +23,16 @@ pub struct Limits {
     pub max_documents: usize,
     /// Age of the first document; varied by ±10 % so that nodes do not beat in time.
     pub max_age: Duration,
+}
+
+impl From<&config::BatchLimits> for Limits {
+    fn from(batch: &config::BatchLimits) -> Limits {
+        Limits {
+            max_bytes: usize::try_from(batch.max_bytes).unwrap_or(usize::MAX),
+            max_documents: batch.max_documents,
+            max_age: batch.max_age,
+        }
+    }
 }
 
 /// A closed body and what it covers.

@@ -16,7 +16,7 @@ use crate::reader::{FileState, InstanceState, Reader, Unusual};
 use crate::record::{Metadata, Stamp};
 use crate::sink::dead_letter;
 use crate::sink::elasticsearch::encode::EncodeConfig;
-use crate::sink::elasticsearch::schema::{Layout, fragment};
+use crate::sink::elasticsearch::schema::fragment;
 use crate::source::disk::LogFolders;
 use crate::source::fingerprint::{file_id, fingerprint};
 use crate::source::pod_path::{LogKind, LogName, PodName};
@@ -108,7 +108,7 @@ pub(super) fn run(args: &Args, console: &mut Console<'_>) -> Result<Exit, Failur
         }
         let mut state = InstanceState {
             partials: Partials::default(),
-            fragment: fragment(&metadata(&config, origin), layout(&config)),
+            fragment: fragment(&metadata(&config, origin), EncodeConfig::from(&config).layout),
         };
         for (_, path) in &instance.files {
             if let Err(error) = trial.read(path, origin, &mut state, console.out)? {
@@ -204,15 +204,6 @@ fn container_id(config: &Config, origin: &Origin) -> Option<String> {
     folders.container_id(pod, namespace, container, &log)
 }
 
-fn layout(config: &Config) -> Layout {
-    let sink = &config.sink.elasticsearch;
-    Layout {
-        message_key: sink.message_key,
-        include_tag: sink.include_tag,
-        label_dots: sink.label_dots,
-    }
-}
-
 /// One reader for all files, as in a run.
 struct Trial {
     reader: Reader,
@@ -225,20 +216,14 @@ struct Trial {
 impl Trial {
     #[expect(clippy::disallowed_methods, reason = "a subcommand brings the time")]
     fn new(config: &Config, format: Format) -> Self {
-        let sink = &config.sink.elasticsearch;
-        let encode = EncodeConfig {
-            layout: layout(config),
-            index: sink.index.clone(),
-            document_id: sink.document_id,
-            json: config.parse.json,
-        };
-        let limits = Limits {
-            max_bytes: config.batch.max_bytes as usize,
-            max_documents: config.batch.max_documents,
-            max_age: config.batch.max_age,
-        };
+        let limits = Limits::from(&config.batch);
         // Documents are the same whatever the level is; stored ones are the quickest to take apart again.
-        let reader = Reader::new(encode, limits, compressor(0), config.source.max_line as usize);
+        let reader = Reader::new(
+            config.into(),
+            limits,
+            compressor(0),
+            config.source.max_line as usize,
+        );
         Self {
             reader,
             format,

@@ -14,21 +14,13 @@ use super::frame::{self, Frame};
 use super::index::{Index, Located, Plan, Quota, SegmentNumber};
 use super::protocol::Evicted;
 use super::segment::{self, Found};
+pub use crate::config::MinFree;
 use crate::record::Body;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// The free space of the file system that is left alone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MinFree {
-    /// Percent of the file system.
-    Percent(u8),
-    /// Bytes.
-    Bytes(u64),
-}
 
 /// The spool folder.
 #[derive(Debug)]

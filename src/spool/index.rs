@@ -5,19 +5,12 @@
 //! evicted, whole segments at a time.
 
 use super::segment::Found;
+use crate::config;
+pub use crate::config::WhenFull;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Number of a segment file.
 pub type SegmentNumber = u64;
-
-/// What happens when the quota is used up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WhenFull {
-    /// The frame is refused.
-    Block,
-    /// The oldest frames that were never read make room.
-    DropOldest,
-}
 
 /// Bounds on the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +21,16 @@ pub struct Quota {
     pub segment_bytes: u64,
     /// What happens at the limit.
     pub when_full: WhenFull,
+}
+
+impl From<&config::Spool> for Quota {
+    fn from(spool: &config::Spool) -> Quota {
+        Quota {
+            max_bytes: spool.max_bytes,
+            segment_bytes: spool.segment_bytes,
+            when_full: spool.when_full,
+        }
+    }
 }
 
 /// One frame that is not done.

@@ -9,7 +9,7 @@
 use super::schema::{Fragment, Layout};
 use crate::codec::escape::{push_lossy, push_string};
 use crate::codec::{json_scan, stamp};
-use crate::config::{DocumentId, IndexPart, IndexPattern, JsonMode, MessageKey};
+use crate::config::{Config, DocumentId, IndexPart, IndexPattern, JsonMode, MessageKey};
 use crate::record::{FileId, Flags, Record, Stamp};
 
 /// Digits of ids, in ASCII order.
@@ -35,6 +35,22 @@ pub struct EncodeConfig {
     pub document_id: DocumentId,
     /// What happens to JSON messages.
     pub json: JsonMode,
+}
+
+impl From<&Config> for EncodeConfig {
+    fn from(config: &Config) -> EncodeConfig {
+        let elasticsearch = &config.sink.elasticsearch;
+        EncodeConfig {
+            layout: Layout {
+                message_key: elasticsearch.message_key,
+                include_tag: elasticsearch.include_tag,
+                label_dots: elasticsearch.label_dots,
+            },
+            index: elasticsearch.index.clone(),
+            document_id: elasticsearch.document_id,
+            json: config.parse.json,
+        }
+    }
 }
 
 /// The id part of a file, made once per file.
