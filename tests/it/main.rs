@@ -11,4 +11,5 @@
 mod agent;
 mod cli;
 mod docs;
+mod e2e;
 mod layering;

@@ -1,0 +1,70 @@
+//! One index takes no writes for a while; the lines of the other one keep arriving meanwhile.
+
+use super::{DAY_NS, MORNING_NS, Scene, Talker};
+use longshore_kit::simkubelet::Node;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// So long the index is blocked: many probes of the agent fall into it.
+const BLOCKED_FOR: Duration = Duration::from_secs(20);
+/// Lines of each kind that are written at once; the next ones come when these have arrived.
+const ROUND: u64 = 20;
+
+/// Red when held documents keep their place in the send queue (`Flight::hold` not writing a side body), or when a block
+/// counts as a refusal (`cluster_block_exception` missing from the faults that hold).
+#[test]
+fn e2e_blocked_index_stops_no_other() {
+    let scene = Scene::new("blocked");
+    let [blocked, open] = ["04", "05"].map(|day| format!("{}-2026.03.{day}", scene.prefix));
+    let node = Node::new(scene.lodging.root()).unwrap();
+    // One file for both, so that they share every batch.
+    let mut log = node.pod("shop", "web-0", "uid-web").container("app").unwrap();
+    let mut to_blocked = Talker::new("to-blocked");
+    let mut to_open = Talker::new("to-open");
+    let mut round = |log: &mut _| {
+        to_blocked.say(log, MORNING_NS, ROUND);
+        to_open.say(log, MORNING_NS + DAY_NS, ROUND);
+        (to_blocked.lines, to_open.lines, to_blocked.bytes + to_open.bytes)
+    };
+
+    let mut agent = scene.lodging.start();
+    let (before, _, bytes) = round(&mut log);
+    agent.wait_until_delivered(bytes);
+    scene.es.block_write(&blocked, true);
+    let begun = Instant::now();
+    let total = loop {
+        let (in_both, in_open, total) = round(&mut log);
+        agent.wait_for("lines for the open index", |agent| {
+            agent.status().documents("accepted") >= before + in_open
+        });
+        scene.es.refresh(&open);
+        assert_eq!(scene.es.count(&open), in_open, "arrived during the block");
+        if begun.elapsed() >= BLOCKED_FOR {
+            assert_eq!(in_both, in_open);
+            break total;
+        }
+    };
+    scene.es.refresh(&blocked);
+    assert_eq!(scene.es.count(&blocked), before, "the block blocks");
+    agent.wait_for("the hold on the status page", |agent| {
+        holds(&agent.status().0) == [blocked.as_str()]
+    });
+
+    scene.es.block_write(&blocked, false);
+    let status = agent.wait_until_delivered(total);
+    status.assert_nothing_lost();
+    assert_eq!(status.ledger("acked"), total);
+    agent.terminate().assert_clean();
+    assert_eq!(scene.lodging.dead_letters(), Vec::<Value>::new());
+    scene.assert_exactly_once([&to_blocked, &to_open]);
+}
+
+/// The indices on hold.
+fn holds(status: &Value) -> Vec<&str> {
+    let holds = status["sink"]["holds"].as_array();
+    holds
+        .into_iter()
+        .flatten()
+        .filter_map(|hold| hold["index"].as_str())
+        .collect()
+}
