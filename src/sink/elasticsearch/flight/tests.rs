@@ -1,1 +1,665 @@
+//! One example per rule of the module's docs; `laws` has what must hold whatever happens.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the model's clock starts at some moment"
+)]
+
+mod laws;
+mod world;
+
+use super::*;
+use crate::sink::elasticsearch::response::Verdict;
+use std::time::Duration;
+use world::{World, config, problem};
+
+fn world() -> World {
+    World::new(config())
+}
+
+fn retry(_: &str, _: &str) -> Verdict {
+    Verdict::Retry(problem(429, "es_rejected_execution_exception"))
+}
+
+fn refuse(_: &str, _: &str) -> Verdict {
+    Verdict::Refused(problem(400, "document_parsing_exception"))
+}
+
+/// Index `b` is blocked, everything else is taken.
+fn hold_b(index: &str, _: &str) -> Verdict {
+    if index == "b" {
+        Verdict::Hold(problem(403, "cluster_block_exception"))
+    } else {
+        Verdict::Accepted
+    }
+}
+
+fn unavailable() -> RequestVerdict {
+    RequestVerdict::Retry(problem(503, ""))
+}
+
+/// One batch is on hold for `b` and lies in its lane.
+fn world_with_lane() -> World {
+    let mut world = world();
+    world.batch(&["b"]);
+    world.answer(0, hold_b);
+    world.step_disks();
+    assert_eq!(
+        world
+            .flight
+            .holds()
+            .map(|hold| (hold.index, hold.frames))
+            .collect::<Vec<_>>(),
+        [("b", 1)]
+    );
+    world
+}
+
+#[test]
+fn a_batch_goes_out_at_once_when_a_slot_is_free() {
+    let mut world = world();
+    let batch = world.batch(&["a", "b"]);
+    assert_eq!((world.requests.len(), world.spool_writes), (1, 0));
+    world.accept_all();
+    assert_eq!(world.acked, [batch]);
+}
+
+#[test]
+fn batches_that_find_no_slot_go_to_the_spool_newest_first() {
+    let mut world = world();
+    for _ in 0..6 {
+        world.batch(&["a"]);
+    }
+    // Two are flying, two wait for their slots.
+    assert_eq!((world.requests.len(), world.spool_writes), (2, 2));
+    world.step_disks();
+    assert_eq!(world.acked, [5, 6]);
+    world.drain();
+}
+
+#[test]
+fn waiting_batches_are_spooled_before_the_reader_is_stopped_by_the_budget() {
+    let mut world = World::new(FlightConfig {
+        memory: 2,
+        ..config()
+    });
+    world.batch(&["a"]);
+    world.batch(&["a"]);
+    assert_eq!((world.requests.len(), world.spool_writes), (1, 1));
+    world.drain();
+}
+
+#[test]
+fn frames_and_fresh_batches_get_slots_by_turns() {
+    let mut world = World::new(FlightConfig {
+        max_in_flight: 1,
+        ..config()
+    });
+    world.batch(&["a"]);
+    world.fail(0, false, unavailable());
+    for _ in 0..8 {
+        world.batch(&["old"]);
+    }
+    world.step_disks();
+    world.advance_to_deadline();
+    world.step_disks();
+    let mut order = String::new();
+    for _ in 0..12 {
+        world.batch(&["new"]);
+        world.step_disks();
+        if let Some(request) = world.requests.front() {
+            order.push_str(&request.documents[0].0[..1]);
+        }
+        world.accept_all();
+        world.step_disks();
+    }
+    assert!(order.matches('n').count() >= 4, "new lines starve: {order}");
+    assert!(order.matches('o').count() >= 4, "the spool starves: {order}");
+    world.drain();
+}
+
+#[test]
+fn one_frame_is_read_ahead_and_no_more() {
+    let mut world = world();
+    world.batch(&["a"]);
+    world.fail(0, false, unavailable());
+    for _ in 0..20 {
+        world.batch(&["a"]);
+        world.step_disks();
+    }
+    world.advance_to_deadline();
+    world.step_disks();
+    world.accept_all();
+    world.step_disks();
+    // Two fly, one waits for its slot.
+    let in_memory = world.flight.parcels().count();
+    assert_eq!((world.requests.len(), in_memory), (2, 3));
+    world.drain();
+}
+
+#[test]
+fn retried_documents_ride_again_alone_and_later() {
+    let mut world = world();
+    world.batch(&["a", "a", "a"]);
+    world.answer(0, |_, id| {
+        if id == "id-2" {
+            retry("", "")
+        } else {
+            Verdict::Accepted
+        }
+    });
+    assert!(world.requests.is_empty() && world.acked.is_empty());
+    world.advance_to_deadline();
+    assert_eq!(world.requests[0].documents, [("a".to_owned(), "id-2".to_owned())]);
+    world.accept_all();
+    assert_eq!(world.acked, [1]);
+}
+
+#[test]
+fn delays_grow_while_a_body_is_retried() {
+    let mut world = world();
+    world.batch(&["a"]);
+    let start = world.now;
+    for _ in 0..12 {
+        world.answer(0, retry);
+        world.advance_to_deadline();
+    }
+    // Twelve delays of at least a tenth of 1, 2, 4, … 60 s.
+    assert!(world.now - start > Duration::from_secs(40));
+    world.drain();
+}
+
+#[test]
+fn nothing_new_is_sent_while_too_much_waits_for_another_attempt() {
+    let mut world = World::new(FlightConfig {
+        memory: 800,
+        ..config()
+    });
+    for _ in 0..3 {
+        world.batch(&["a"]);
+        world.answer(0, retry);
+    }
+    let sent = world.sent;
+    world.batch(&["a"]);
+    assert_eq!((world.sent, world.requests.len()), (sent, 0));
+    world.drain();
+}
+
+#[test]
+fn a_refused_document_is_acked_after_the_dead_letter_is_synced() {
+    let mut world = world();
+    world.batch(&["a", "a"]);
+    world.answer(0, |_, id| {
+        if id == "id-1" {
+            refuse("", "")
+        } else {
+            Verdict::Accepted
+        }
+    });
+    assert!(world.acked.is_empty());
+    world.step_letters();
+    assert_eq!(
+        (world.acked.len(), world.dead.len(), world.stored.len()),
+        (1, 1, 1)
+    );
+}
+
+#[test]
+fn a_full_dead_letter_file_keeps_the_document_and_its_share_of_the_budget() {
+    let mut world = world();
+    world.letters_full = true;
+    world.batch(&["a"]);
+    for _ in 0..3 {
+        world.answer(0, refuse);
+        world.step_letters();
+        assert!(world.flight.is_dead_letter_full() && world.acked.is_empty());
+        assert_eq!((world.requests.len(), world.released_bytes), (0, 0));
+        world.advance_to_deadline();
+    }
+    world.letters_full = false;
+    world.answer(0, refuse);
+    world.step_letters();
+    assert!(!world.flight.is_dead_letter_full());
+    assert_eq!((world.acked.len(), world.dead.len()), (1, 1));
+}
+
+#[test]
+fn a_blocked_index_leaves_for_its_lane_and_the_others_flow() {
+    let mut world = world();
+    world.batch(&["a", "b", "a"]);
+    world.answer(0, hold_b);
+    world.step_disks();
+    assert_eq!((world.acked.len(), world.stored.len()), (1, 2));
+    for _ in 0..20 {
+        world.batch(&["a"]);
+        world.answer(0, hold_b);
+    }
+    assert_eq!((world.stored.len(), world.frames.len()), (22, 1));
+    assert_eq!(world.frames.values().next().unwrap().lane.as_deref(), Some("b"));
+    world.drain();
+}
+
+#[test]
+fn a_lane_is_probed_with_one_frame_and_waits_longer_after_each_refusal() {
+    let mut world = world_with_lane();
+    for _ in 0..3 {
+        world.batch(&["b"]);
+        world.answer(0, hold_b);
+        world.step_disks();
+    }
+    let mut probes = 0;
+    let start = world.now;
+    while world.now - start < Duration::from_secs(300) && world.advance_to_deadline() {
+        world.step_disks();
+        assert!(world.requests.len() <= 1);
+        probes += world.requests.len();
+        world.answer(0, hold_b);
+    }
+    // Delays between 6 and 60 s at the cap; without growth there would be hundreds.
+    assert!((5..=60).contains(&probes), "{probes} probes");
+    assert_eq!(world.spool_writes, 4, "a whole frame is never written again");
+    world.drain();
+}
+
+#[test]
+fn an_open_lane_closes_at_the_next_refusal_with_its_frames() {
+    let mut world = world_with_lane();
+    for _ in 0..5 {
+        world.batch(&["b"]);
+        world.answer(0, hold_b);
+        world.step_disks();
+    }
+    world.advance_to_deadline();
+    world.step_disks();
+    world.accept_all();
+    assert_eq!(world.flight.holds().count(), 0);
+    world.step_disks();
+    let sent = world.sent;
+    while !world.requests.is_empty() {
+        world.answer(0, hold_b);
+        world.step_disks();
+    }
+    assert!(
+        world.sent - sent <= 2,
+        "a closed lane sends no more than was read"
+    );
+    assert_eq!(world.flight.holds().next().unwrap().frames, world.frames.len());
+    world.drain();
+}
+
+#[test]
+fn a_damaged_probe_is_followed_by_the_next_frame_at_once() {
+    let mut world = world_with_lane();
+    world.batch(&["b"]);
+    world.answer(0, hold_b);
+    world.step_disks();
+    world.damage(0);
+    world.advance_to_deadline();
+    world.step_disks();
+    assert_eq!((world.lost.len(), world.requests.len()), (1, 1));
+    world.drain();
+}
+
+#[test]
+fn an_evicted_probe_is_followed_by_the_next_frame_at_once() {
+    let mut world = world_with_lane();
+    world.batch(&["b"]);
+    world.answer(0, hold_b);
+    world.step_disks();
+    // The read is asked for; the spool evicts before it gets to it.
+    world.advance_to_deadline();
+    world.evict(0);
+    world.step_disks();
+    assert_eq!((world.lost.len(), world.requests.len()), (1, 1));
+    world.drain();
+}
+
+#[test]
+fn a_lane_with_nothing_left_is_no_hold() {
+    let mut world = world_with_lane();
+    world.evict(0);
+    assert_eq!(world.flight.holds().count(), 0);
+    world.drain();
+}
+
+#[test]
+fn a_probe_that_is_too_large_or_has_no_capacity_leaves_no_lane_behind() {
+    for verdict in [RequestVerdict::Split(problem(413, "")), unavailable()] {
+        let mut world = world_with_lane();
+        world.batch(&["b"]);
+        world.answer(0, hold_b);
+        world.step_disks();
+        world.advance_to_deadline();
+        world.step_disks();
+        world.fail(0, false, verdict);
+        world.drain();
+    }
+    let mut world = world_with_lane();
+    world.advance_to_deadline();
+    world.step_disks();
+    world.answer(0, retry);
+    world.drain();
+}
+
+#[test]
+fn a_document_on_hold_that_finds_the_spool_full_rides_again_with_growing_delays() {
+    let mut world = world();
+    world.spool_full = true;
+    world.batch(&["b"]);
+    let start = world.now;
+    while world.now - start < Duration::from_secs(120) {
+        world.answer(0, hold_b);
+        world.step_disks();
+        assert!(world.acked.is_empty() && world.flight.is_spool_full());
+        world.advance_to_deadline();
+    }
+    assert!(world.sent < 40, "{} requests in two minutes", world.sent);
+    world.drain();
+}
+
+#[test]
+fn a_failed_request_sends_everything_to_the_spool_and_one_body_probes() {
+    let mut world = world();
+    for _ in 0..4 {
+        world.batch(&["a"]);
+    }
+    world.fail(0, false, unavailable());
+    world.fail(0, false, unavailable());
+    world.step_disks();
+    assert_eq!(
+        (world.acked.len(), world.requests.len(), world.frames.len()),
+        (4, 0, 4)
+    );
+    world.advance_to_deadline();
+    world.step_disks();
+    assert_eq!(world.requests.len(), 1);
+    world.batch(&["a"]);
+    assert_eq!(world.requests.len(), 1);
+    world.drain();
+}
+
+#[test]
+fn a_single_body_stays_in_memory_to_probe() {
+    let mut world = world();
+    world.batch(&["a"]);
+    for _ in 0..5 {
+        world.fail(0, false, unavailable());
+        assert_eq!(world.spool_writes, 0);
+        world.advance_to_deadline();
+        assert_eq!(world.requests.len(), 1);
+    }
+    world.accept_all();
+    assert_eq!(*world.flight.health(), Health::Up);
+    assert_eq!(world.acked, [1]);
+}
+
+#[test]
+fn failures_of_requests_sent_together_count_once() {
+    let mut world = World::new(FlightConfig {
+        max_in_flight: 4,
+        ..config()
+    });
+    for _ in 0..4 {
+        world.batch(&["a"]);
+    }
+    for _ in 0..4 {
+        world.fail(0, false, unavailable());
+    }
+    assert!(matches!(world.flight.health(), Health::Down { attempt: 1, .. }));
+    world.step_disks();
+    world.advance_to_deadline();
+    world.step_disks();
+    world.fail(0, false, RequestVerdict::Hold(problem(401, "security_exception")));
+    assert!(matches!(
+        world.flight.health(),
+        Health::Down {
+            attempt: 2,
+            hold: true,
+            ..
+        }
+    ));
+    world.drain();
+}
+
+#[test]
+fn a_body_that_always_fails_does_not_stop_the_others() {
+    let mut world = world();
+    for index in ["poison", "a", "a", "a"] {
+        world.batch(&[index]);
+    }
+    for _ in 0..200 {
+        world.step_disks();
+        match world
+            .requests
+            .iter()
+            .position(|request| request.documents[0].0 == "poison")
+        {
+            Some(at) => world.fail(at, false, RequestVerdict::Hold(problem(403, ""))),
+            None if !world.requests.is_empty() => world.answer(0, |_, _| Verdict::Accepted),
+            None => drop(world.advance_to_deadline()),
+        }
+    }
+    assert_eq!(world.stored.len(), 3);
+    assert_eq!(world.acked.len(), 4);
+    assert!(
+        world.spool_writes <= 4,
+        "the frame of the poison is only put back"
+    );
+    world.drain();
+}
+
+#[test]
+fn only_lanes_left_they_find_out_that_the_server_is_back() {
+    let mut world = world_with_lane();
+    world.advance_to_deadline();
+    world.step_disks();
+    world.fail(0, false, unavailable());
+    world.drain();
+}
+
+#[test]
+fn a_whole_frame_is_put_back_and_a_part_of_one_is_written_anew() {
+    let mut world = world();
+    world.batch(&["a", "a"]);
+    world.batch(&["a"]);
+    world.fail(0, false, unavailable());
+    world.fail(0, false, unavailable());
+    world.step_disks();
+    assert_eq!(world.spool_writes, 2);
+    // Whole: back to its place.
+    world.advance_to_deadline();
+    world.step_disks();
+    world.fail(0, false, unavailable());
+    world.step_disks();
+    assert_eq!((world.spool_writes, world.frames.len()), (2, 2));
+    // One of its two documents gets in, the other one is retried: when the server fails then, that
+    // one needs a frame of its own.
+    while !world.requests.iter().any(|request| request.documents.len() == 2) {
+        assert!(world.advance_to_deadline());
+        world.step_disks();
+        if world
+            .requests
+            .front()
+            .is_some_and(|request| request.documents.len() == 1)
+        {
+            world.fail(0, false, unavailable());
+        }
+    }
+    world.answer(0, |_, id| {
+        if id == "id-1" {
+            Verdict::Accepted
+        } else {
+            retry("", "")
+        }
+    });
+    world.step_disks();
+    world.fail(0, false, unavailable());
+    world.step_disks();
+    assert_eq!((world.spool_writes, world.stored.len()), (3, 1));
+    world.drain();
+    assert_eq!(world.ledger.acked, 3 * world::SOURCE_BYTES);
+}
+
+#[test]
+fn a_full_spool_is_asked_once_a_second_and_with_one_body() {
+    let mut world = world();
+    world.spool_full = true;
+    for _ in 0..20 {
+        world.batch(&["a"]);
+    }
+    world.fail(0, false, RequestVerdict::Hold(problem(401, "")));
+    world.fail(0, false, RequestVerdict::Hold(problem(401, "")));
+    world.step_disks();
+    let (writes, start) = (world.spool_writes, world.now);
+    while world.now - start < Duration::from_secs(10) && world.advance_to_deadline() {
+        world.step_disks();
+        world.fail(0, false, RequestVerdict::Hold(problem(401, "")));
+    }
+    assert!(
+        world.spool_writes - writes <= 11,
+        "{} writes in ten seconds",
+        world.spool_writes - writes
+    );
+    assert!(world.flight.is_spool_full() && world.acked.is_empty());
+    world.drain();
+}
+
+#[test]
+fn a_request_that_is_too_large_is_halved_down_to_the_document_that_is_refused() {
+    let mut world = world();
+    world.batch(&["a", "big", "a", "a", "a"]);
+    for _ in 0..20 {
+        match world.requests.front() {
+            Some(request) if request.documents.iter().any(|(index, _)| index == "big") => {
+                world.fail(0, false, RequestVerdict::Split(problem(413, "")));
+            }
+            _ => world.answer(0, |_, _| Verdict::Accepted),
+        }
+        world.step_disks();
+    }
+    assert_eq!(
+        (world.stored.len(), world.dead.len(), world.acked.len()),
+        (4, 1, 1)
+    );
+    world.drain();
+}
+
+#[test]
+fn a_body_that_cannot_be_taken_apart_rides_again_whole() {
+    let mut world = world();
+    world.batch(&["a", "a"]);
+    for parcel in world.flight.flying.values_mut() {
+        parcel.body.inflated_len += 1;
+    }
+    for verdict in [refuse, hold_b, retry] {
+        world.answer(0, |_, id| {
+            if id == "id-1" {
+                verdict("b", id)
+            } else {
+                Verdict::Accepted
+            }
+        });
+        world.step_disks();
+        assert!(world.acked.is_empty());
+        world.advance_to_deadline();
+        assert_eq!(world.requests.len(), 1);
+    }
+    world.fail(0, false, RequestVerdict::Split(problem(413, "")));
+    world.advance_to_deadline();
+    world.accept_all();
+    assert_eq!(world.acked, [1]);
+}
+
+#[test]
+fn a_document_that_a_pipeline_drops_is_counted_and_acked() {
+    let mut world = world();
+    world.batch(&["a"]);
+    world.answer(0, |_, _| Verdict::DroppedByServer);
+    assert_eq!(world.acked, [1]);
+    assert!(
+        world
+            .ledger
+            .dropped()
+            .any(|dropped| dropped == ("server_pipeline", world::SOURCE_BYTES))
+    );
+}
+
+#[test]
+fn at_the_end_bodies_in_flight_are_spooled_and_their_late_answers_change_nothing() {
+    let mut world = world();
+    for _ in 0..4 {
+        world.batch(&["a"]);
+    }
+    world.flight.on_stop();
+    world.flight.on_shutdown();
+    world.settle();
+    world.accept_all();
+    assert!(world.acked.is_empty() && !world.flight.is_idle());
+    world.step_disks();
+    assert_eq!((world.acked.len(), world.frames.len()), (4, 4));
+    assert!(world.flight.is_idle() && world.flight.unsaved() == Unsaved::default());
+    world.restart();
+    world.drain();
+    assert_eq!(world.ledger.acked, 4 * world::SOURCE_BYTES);
+}
+
+#[test]
+fn while_stopping_memory_is_sent_but_nothing_is_read_and_nothing_waits_for_another_attempt() {
+    let mut world = world();
+    world.batch(&["a"]);
+    world.answer(0, retry);
+    world.batch(&["a"]);
+    world.flight.on_stop();
+    world.settle();
+    world.batch(&["a"]);
+    assert_eq!(world.requests.len(), 2);
+    world.accept_all();
+    world.step_disks();
+    assert!(world.flight.is_idle());
+    assert_eq!((world.acked.len(), world.frames.len()), (3, 1));
+    world.restart();
+    world.drain();
+}
+
+#[test]
+fn what_finds_no_place_at_the_end_is_told() {
+    let mut world = world();
+    world.spool_full = true;
+    world.batch(&["a", "a"]);
+    world.flight.on_shutdown();
+    world.settle();
+    world.step_disks();
+    assert!(world.flight.is_idle());
+    let bytes = 2 * world::SOURCE_BYTES;
+    assert_eq!(world.flight.unsaved(), Unsaved { documents: 2, bytes });
+    world.restart();
+    world.drain();
+}
+
+#[test]
+fn bodies_without_documents_are_done_at_once() {
+    let mut world = world();
+    let empty = |world: &World| {
+        let flying = world.flight.flying.values().next().unwrap();
+        Body {
+            rows: vec![],
+            ..flying.body.clone()
+        }
+    };
+    world.batch(&["a"]);
+    let body = empty(&world);
+    world.flight.on_batch(Batch {
+        seq: 99,
+        body: body.clone(),
+    });
+    assert!(matches!(
+        world.flight.poll(world.now),
+        Some(Action::Ack(Ack { batch: 99 }))
+    ));
+    assert!(matches!(world.flight.poll(world.now), Some(Action::Release(_))));
+    world.flight.on_frame(99, Some(body), world.now);
+    assert!(matches!(
+        world.flight.poll(world.now),
+        Some(Action::FrameDone(99))
+    ));
+}

@@ -78,7 +78,7 @@ impl Flight {
     /// Reads one frame ahead of the next free slot, and only when nothing was read ahead before.
     pub(super) fn read(&mut self, now: Instant) -> Option<Action> {
         let wanted = match self.health {
-            Health::Up => !self.is_congested() && self.frame_bytes() < self.config.memory / 2,
+            Health::Up => !self.is_congested() && !self.has_many_frames(),
             Health::Down { .. } => self.has_slot(now) && self.waiting() == 0,
         };
         if self.phase != Phase::Running || self.reading.is_some() || !self.loaded.is_empty() || !wanted {
@@ -197,15 +197,16 @@ impl Flight {
             .iter()
             .map(|(_, parcel)| parcel.body.resident_bytes())
             .sum();
-        bytes >= self.config.memory / 4 || self.delayed.len() >= MAX_DELAYED
+        bytes > self.config.memory / 4 || self.delayed.len() >= MAX_DELAYED
     }
 
-    /// Resident bytes that no permit covers.
-    fn frame_bytes(&self) -> u64 {
+    /// Frames in memory, which no permit covers, are at their bound.
+    fn has_many_frames(&self) -> bool {
         let frames = self
             .parcels()
             .filter(|parcel| matches!(parcel.origin, Origin::Frame(_)));
-        frames.map(|parcel| parcel.body.resident_bytes()).sum()
+        let bytes: u64 = frames.map(|parcel| parcel.body.resident_bytes()).sum();
+        bytes > self.config.memory / 2
     }
 
     /// Bodies that wait for a slot.
