@@ -286,7 +286,8 @@ fn problem_of(host: &HostUrl, error: &reqwest::Error) -> Problem {
     let (kind, fix) = if is_tls(error) {
         (
             "tls",
-            "set sink.elasticsearch.tls.ca_file to the authority that signed its certificate, or use the name that stands in it",
+            "does it speak https there? If so, set sink.elasticsearch.tls.ca_file to the authority that signed its certificate, \
+             and use the name that stands in it",
         )
     } else if error.is_timeout() && !error.is_connect() {
         (
@@ -328,7 +329,10 @@ fn is_tls(error: &(dyn Error + 'static)) -> bool {
         let carried = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || carried.is_some_and(|carried| carried.is::<rustls::Error>()) {
+        let by_type =
+            error.is::<rustls::Error>() || carried.is_some_and(|carried| carried.is::<rustls::Error>());
+        // A server that does not answer the handshake is told in words only.
+        if by_type || carried.is_some_and(|carried| carried.to_string().starts_with("tls handshake")) {
             return true;
         }
         cause = error.source();

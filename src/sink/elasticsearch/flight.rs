@@ -388,9 +388,6 @@ impl Flight {
             problem,
             hold,
         };
-        for (next, _) in &mut self.delayed {
-            *next = until.min(*next);
-        }
         parcel.attempt += 1;
         self.delayed.push((until, parcel));
     }

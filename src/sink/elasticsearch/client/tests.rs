@@ -1,1 +1,226 @@
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test writes the secrets that the client reads"
+)]
 
+use super::*;
+use crate::config::{Auth, Tls};
+use longshore_kit::rude_elasticsearch::{Fault, Odds, RudeElasticsearch};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ONE: &[u8] = b"{\"create\":{\"_index\":\"a\",\"_id\":\"1\"}}\n{\"n\":1}\n";
+
+fn config(url: &str) -> Elasticsearch {
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Elasticsearch {
+        hosts: vec![HostUrl::parse(url).unwrap()],
+        request_timeout: Duration::from_secs(20),
+        ..Elasticsearch::default()
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+fn post(client: &Client) -> Answer {
+    block_on(client.post(Bytes::from_static(ONE), Encoding::Identity, 1))
+}
+
+fn problem(answer: Answer) -> Problem {
+    match answer.verdict {
+        RequestVerdict::Retry(problem) | RequestVerdict::Hold(problem) | RequestVerdict::Split(problem) => {
+            problem
+        }
+        RequestVerdict::Items(items) => panic!("{items:?}"),
+    }
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn stored(answer: &Answer) -> bool {
+    matches!(&answer.verdict, RequestVerdict::Items(items) if items.len() == 1)
+}
+
+#[test]
+fn a_rotated_password_is_used_without_a_restart() {
+    let (server, folder) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
+    let password_file = write(folder.path(), "password", "old\n");
+    let auth = Auth {
+        username: Some("shipper".into()),
+        password_file: Some(password_file.clone()),
+        api_key_file: None,
+    };
+    let client = Client::new(&Elasticsearch {
+        auth,
+        ..config(&server.url())
+    })
+    .unwrap();
+    server.require_authorization("Basic c2hpcHBlcjpvbGQ=");
+    assert!(stored(&post(&client)));
+    server.require_authorization("Basic c2hpcHBlcjpuZXc=");
+    assert_eq!(problem(post(&client)).status, 401);
+    fs::write(&password_file, "new\n").unwrap();
+    assert!(stored(&post(&client)));
+    // With the file gone, what was read last is used on.
+    fs::remove_file(&password_file).unwrap();
+    assert!(stored(&post(&client)));
+}
+
+#[test]
+fn an_api_key_goes_into_the_header_as_it_is() {
+    let (server, folder) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
+    let key = write(folder.path(), "key", "c29tZTprZXk=\n");
+    let auth = Auth {
+        api_key_file: Some(key),
+        ..Auth::default()
+    };
+    let with_key = Elasticsearch {
+        auth,
+        ..config(&server.url())
+    };
+    server.require_authorization("ApiKey c29tZTprZXk=");
+    assert!(stored(&post(&Client::new(&with_key).unwrap())));
+    write(folder.path(), "key", "some:key\n");
+    let error = Client::new(&with_key).unwrap_err().to_string();
+    assert!(
+        error.contains("encoded") && !error.contains("some:key"),
+        "{error}"
+    );
+}
+
+#[test]
+fn failures_on_the_way_name_host_cause_and_fix() {
+    let server = RudeElasticsearch::start();
+    let client = Client::new(&config(&server.url())).unwrap();
+    server.fault(Fault::CommitThenCut, Odds::Next(1));
+    let cut = problem(post(&client));
+    assert_eq!((cut.status, cut.kind.as_str()), (0, "connection_broke"));
+    server.off();
+    let off = problem(post(&client));
+    assert_eq!((off.status, off.kind.as_str()), (0, "connect"));
+    assert!(
+        off.reason.contains(&server.url()) && off.reason.contains("refused"),
+        "{}",
+        off.reason
+    );
+    let unknown = Client::new(&config("http://no-such-host.invalid:9200")).unwrap();
+    let dns = problem(post(&unknown));
+    assert!(
+        dns.kind == "dns" && dns.reason.contains("sink.elasticsearch.hosts"),
+        "{dns:?}"
+    );
+}
+
+#[test]
+fn a_server_that_stalls_is_given_up_after_the_request_timeout() {
+    let server = RudeElasticsearch::start();
+    server.fault(Fault::StallBeforeCommit(Duration::from_secs(60)), Odds::Always);
+    let short = Elasticsearch {
+        request_timeout: Duration::from_millis(100),
+        ..config(&server.url())
+    };
+    let stalled = problem(post(&Client::new(&short).unwrap()));
+    assert_eq!((stalled.status, stalled.kind.as_str()), (0, "timeout"));
+    assert!(stalled.reason.contains("request_timeout"));
+}
+
+#[test]
+fn the_next_host_takes_over_within_the_same_call() {
+    let (off, server) = (RudeElasticsearch::start(), RudeElasticsearch::start());
+    off.off();
+    let mut both = config(&off.url());
+    both.hosts.push(HostUrl::parse(&server.url()).unwrap());
+    let client = Client::new(&both).unwrap();
+    for _ in 0..3 {
+        let answer = post(&client);
+        assert_eq!(
+            answer.host.as_ref().map(HostUrl::as_str),
+            Some(server.url().as_str())
+        );
+        assert!(stored(&answer));
+    }
+}
+
+#[test]
+fn a_plain_http_server_under_https_is_a_problem_and_a_wrong_ca_file_an_error() {
+    let (server, folder) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
+    let https = server.url().replace("http:", "https:");
+    let ca = write(folder.path(), "ca.pem", include_str!("tests/ca.pem"));
+    let tls = |ca: PathBuf| Elasticsearch {
+        tls: Tls { ca_file: Some(ca) },
+        ..config(&https)
+    };
+    let plain = problem(post(&Client::new(&tls(ca)).unwrap()));
+    assert_eq!((plain.status, plain.kind.as_str()), (0, "tls"), "{plain:?}");
+    let empty = write(folder.path(), "empty.pem", "no certificate\n");
+    assert!(
+        Client::new(&tls(empty))
+            .unwrap_err()
+            .to_string()
+            .contains("tls.ca_file")
+    );
+    let missing = Client::new(&tls(folder.path().join("none")))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.contains("tls.ca_file") && missing.contains("No such file"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_probe_says_how_each_host_is() {
+    let (server, off) = (RudeElasticsearch::start(), RudeElasticsearch::start());
+    off.off();
+    let mut both = config(&server.url());
+    both.hosts.push(HostUrl::parse(&off.url()).unwrap());
+    let told = block_on(Client::new(&both).unwrap().probe());
+    assert_eq!(told[0].0.as_str(), server.url());
+    assert!(
+        told[0].1.as_ref().is_ok_and(|text| text.contains("reachable")),
+        "{told:?}"
+    );
+    assert!(
+        told[1]
+            .1
+            .as_ref()
+            .is_err_and(|problem| problem.reason.contains("refused")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_a_health_answer_means() {
+    let host = HostUrl::default();
+    let says = |status, body: &str| match describe(&host, status, body.as_bytes()) {
+        Ok(text) => format!("ok: {text}"),
+        Err(problem) => format!("problem: {}", problem.reason),
+    };
+    assert_eq!(
+        says(200, "{\"status\":\"yellow\"}"),
+        "ok: reachable, the cluster is yellow"
+    );
+    for (status, body, expected) in [
+        (200, "<html>", "proxy"),
+        (401, "{}", "credentials"),
+        (302, "", "redirects"),
+        (503, "{}", "answers 503"),
+    ] {
+        let text = says(status, body);
+        assert!(text.starts_with("problem") && text.contains(expected), "{text}");
+        assert!(text.contains(host.as_str()), "{text}");
+    }
+    for status in [403, 404, 405] {
+        assert!(says(status, "{}").starts_with("ok: reachable"));
+    }
+}

@@ -61,17 +61,14 @@ impl Flight {
         }
     }
 
-    /// Another attempt, after a delay; one that may be the probe of a server that is down.
+    /// Another attempt, after a delay that grows with the attempts.
     pub(super) fn later(&mut self, mut parcel: Parcel, at: Moment) {
         if self.phase == Phase::Saving {
             self.due.push_back(parcel);
             return;
         }
         parcel.attempt += 1;
-        let mut until = at.now + self.config.backoff.delay(parcel.attempt, at.random);
-        if let Health::Down { until: probe, .. } = self.health {
-            until = until.min(probe);
-        }
+        let until = at.now + self.config.backoff.delay(parcel.attempt, at.random);
         self.delayed.push((until, parcel));
     }
 
