@@ -10,6 +10,7 @@
 
 mod agent;
 mod cli;
+mod corpus;
 mod docs;
 mod e2e;
 mod layering;

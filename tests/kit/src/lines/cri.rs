@@ -37,6 +37,8 @@ pub enum CriDialect {
 
 /// containerd's default `max_container_log_line_size`, in bytes of content.
 pub const CONTAINERD_SPLIT_BYTES: usize = 16_384;
+/// From one part of a message to the next, as recorded in `tests/corpus/cri`.
+const PIECE_NS: u64 = 30_000;
 /// What conmon reads from the pipe at once, in bytes.
 pub const CONMON_READ_BYTES: usize = 8_192;
 
@@ -49,7 +51,7 @@ impl CriDialect {
         }
     }
 
-    /// One message as one or more lines (`P`…`F`), all under one stamp as both runtimes do for one read.
+    /// One message as one or more lines (`P`…`F`). The first has this stamp, each further one a later stamp of its own.
     pub fn lines(self, unix_ns: u64, stream: Stream, content: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(content.len() + 64);
         self.push_lines(&mut out, unix_ns, stream, content);
@@ -58,45 +60,47 @@ impl CriDialect {
 
     /// Appends what [`CriDialect::lines`] returns.
     pub fn push_lines(self, out: &mut Vec<u8>, unix_ns: u64, stream: Stream, content: &[u8]) {
-        let stamp = self.stamp(unix_ns);
-        let last = self.push_partials(out, &stamp, stream, content);
-        push_cri_line(out, &stamp, stream, "F", last);
+        let (last, at) = self.push_partials(out, unix_ns, stream, content);
+        push_cri_line(out, &self.stamp(at), stream, "F", last);
     }
 
     /// What a container that exits without a newline leaves: `P` lines only, the closing `F` never comes
     /// (containerd/containerd#4813, containers/conmon#252).
     pub fn unfinished(self, unix_ns: u64, stream: Stream, content: &[u8]) -> Vec<u8> {
-        let stamp = self.stamp(unix_ns);
         let mut out = Vec::new();
-        let last = self.push_partials(&mut out, &stamp, stream, content);
+        let (last, at) = self.push_partials(&mut out, unix_ns, stream, content);
         if !last.is_empty() {
-            push_cri_line(&mut out, &stamp, stream, "P", last);
+            push_cri_line(&mut out, &self.stamp(at), stream, "P", last);
         }
         out
     }
 
-    /// Appends the `P` lines and returns the content of the line that closes them.
+    /// Appends the `P` lines and returns the content and the moment of the line that closes them.
     fn push_partials<'a>(
         self,
         out: &mut Vec<u8>,
-        stamp: &str,
+        mut unix_ns: u64,
         stream: Stream,
         content: &'a [u8],
-    ) -> &'a [u8] {
+    ) -> (&'a [u8], u64) {
         let (piece, mut rest) = match self {
             Self::Containerd => (CONTAINERD_SPLIT_BYTES, content),
             Self::Conmon => (CONMON_READ_BYTES, content),
         };
+        let mut partial = |content: &[u8]| {
+            push_cri_line(out, &self.stamp(unix_ns), stream, "P", content);
+            unix_ns += PIECE_NS;
+        };
         while rest.len() > piece {
-            push_cri_line(out, stamp, stream, "P", &rest[..piece]);
+            partial(&rest[..piece]);
             rest = &rest[piece..];
         }
         // conmon read the newline on its own once the content had filled a read.
         if self == Self::Conmon && content.len() >= CONMON_READ_BYTES {
-            push_cri_line(out, stamp, stream, "P", rest);
+            partial(rest);
             rest = &[];
         }
-        rest
+        (rest, unix_ns)
     }
 }
 
