@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Quiet containers are polled at least this often.
 const LONGEST_POLL: Duration = Duration::from_secs(1);
+/// Containers that gave so much in one poll are polled at the next tick, slower ones at every second.
+const HOT_BYTES: usize = 64 * 1024;
 /// A directory that was changed so shortly before a listing may change again within the same mtime.
 const MTIME_GRAIN_MS: i128 = 50;
 
@@ -130,10 +132,10 @@ impl Container {
     }
 
     fn schedule(&mut self, served: &Served, may_read: bool, desk: &Desk) {
-        self.interval = if served.bytes > 0 {
-            TICK
-        } else {
-            (self.interval * 2).min(LONGEST_POLL)
+        self.interval = match served.bytes {
+            0 => (self.interval * 2).min(LONGEST_POLL),
+            bytes if bytes < HOT_BYTES => TICK * 2,
+            _ => TICK,
         };
         if !may_read {
             self.interval = TICK;
