@@ -6,6 +6,7 @@
 //! pipe ended in mid-line. No daemon, no image: a container is there within a second. Needs root and the
 //! packages that `tests/stack install conmon` installs; it tells so where they are missing.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::fs;
@@ -67,6 +68,8 @@ pub struct Conmon {
     tools: Tools,
     id: String,
     log: PathBuf,
+    /// The stamp of the last rotation, in seconds since 1970; 0 before the first.
+    last_rotation: Cell<u64>,
     dir: TempDir,
 }
 
@@ -105,7 +108,7 @@ impl Conmon {
     /// # Errors
     /// When the rename fails or conmon does not reopen the log in time.
     pub fn rotate(&self) -> Result<PathBuf, ConmonError> {
-        let rotated = self.free_rotated_name();
+        let rotated = self.next_rotated_name();
         fs::rename(&self.log, &rotated).map_err(|e| failed("rename log", &e))?;
         let reopened = self.reopen();
         if reopened.is_err() && !self.log.exists() {
@@ -204,21 +207,18 @@ impl Conmon {
         )))
     }
 
-    /// The kubelet's rotated name; a second rotation within one second takes the next second's.
-    fn free_rotated_name(&self) -> PathBuf {
+    /// The kubelet's rotated name. Its stamps are whole seconds and it rotates every ten at most; whoever rotates faster
+    /// gets later ones, so that no name comes twice, not even that of a file which is compressed or gone.
+    fn next_rotated_name(&self) -> PathBuf {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        let named = |second| {
-            let mut name = self.log.clone().into_os_string();
-            name.push(format!(".{}", rotation_stamp(second)));
-            PathBuf::from(name)
-        };
-        (now..)
-            .map(named)
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| named(now))
+        let second = now.max(self.last_rotation.get() + 1);
+        self.last_rotation.set(second);
+        let mut name = self.log.clone().into_os_string();
+        name.push(format!(".{}", rotation_stamp(second)));
+        PathBuf::from(name)
     }
 
     fn reopen(&self) -> Result<(), ConmonError> {
@@ -335,6 +335,7 @@ fn prepare(tools: Tools, log: &Path, argv: &[&str]) -> io::Result<Conmon> {
         tools,
         id: fresh_id(),
         log: std::path::absolute(log)?,
+        last_rotation: Cell::new(0),
         dir,
     })
 }
