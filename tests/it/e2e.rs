@@ -5,6 +5,8 @@
 
 mod again;
 mod blocked;
+mod conmon;
+mod documents;
 mod outage;
 mod refused;
 
