@@ -110,13 +110,14 @@ impl<S> Chain<S> {
     /// the same inode; the old one stays before it, finished and without a name.
     pub fn restart(&mut self, at: usize, next_key: &mut TailKey, now: Instant) -> TailKey {
         let old = &mut self.tails[at];
+        // Name and inode are the new one's from now on.
         let listed = Listed {
             name: old.name.take().unwrap_or_default(),
             log: super::pod_path::LogName {
                 restart: 0,
                 kind: old.kind.clone(),
             },
-            inode: old.inode,
+            inode: std::mem::take(&mut old.inode),
             size: old.size,
         };
         old.finished = true;
@@ -155,9 +156,7 @@ impl<S> Chain<S> {
             }
             _ => {
                 let by_inode = |(at, tail): (usize, &Tail<S>)| {
-                    let same = !tail.compressed && tail.inode == file.inode && !seen[at];
-                    // The first beginning of a truncated file keeps its inode, but no name.
-                    (same && (tail.name.is_some() || !tail.finished)).then_some(at)
+                    (!tail.compressed && tail.inode == file.inode && !seen[at]).then_some(at)
                 };
                 self.tails.iter().enumerate().rev().find_map(by_inode)
             }
@@ -357,6 +356,17 @@ mod tests {
         bench.chain.tails_mut()[1].first_stamp = Some(Stamp { secs: 8, nanos: 0 });
         bench.chain.settle_order();
         assert_eq!(bench.names(), ["0.log.2", "0.log.1", "0.log"]);
+    }
+
+    #[test]
+    fn a_name_that_slipped_through_a_listing_leads_back_to_its_file() {
+        let mut bench = Bench::new();
+        bench.list(&[("0.log.1", 1, 9), ("0.log", 2, 3)]);
+        bench.chain.tails_mut()[0].finished = true;
+        bench.list(&[("0.log", 2, 3)]);
+        assert_eq!(bench.names(), ["-", "0.log"]);
+        assert_eq!(bench.list(&[("0.log.1", 1, 9), ("0.log", 2, 3)]), 0);
+        assert_eq!(bench.names(), ["0.log.1", "0.log"]);
     }
 
     #[test]

@@ -143,9 +143,10 @@ impl Instance {
                 self.compare_footer(at, place, desk);
             } else if !tail.compressed && is_gz && !has_descriptor {
                 become_compressed(tail);
-            } else if tail.finished && tail.name.is_none() {
-                let key = tail.key;
-                self.close(key, desk);
+            } else if tail.finished && tail.name.is_none() && !has_descriptor {
+                // Without a descriptor the inode may soon be another file's. With one it cannot, and
+                // a name that only slipped through a listing leads back to it.
+                tail.inode = Inode::default();
             }
         }
         if !fresh.is_empty() {
@@ -224,7 +225,7 @@ impl Instance {
         let (key, is_gz) = (tail.key, matches!(tail.kind, LogKind::Compressed { .. }));
         if is_gz && !tail.compressed {
             self.compare_footer(at, place, desk);
-        } else if tail.compressed || tail.name.is_none() {
+        } else if tail.compressed {
             self.close(key, desk);
         }
     }
@@ -333,13 +334,19 @@ impl Instance {
                 .state
                 .as_ref()
                 .is_none_or(|file| file.read_offset() >= tail.size);
-            (tail.name.is_some() && !tail.compressed && at_end).then_some((descriptor.used, tail.key))
+            ((tail.name.is_some() || tail.finished) && !tail.compressed && at_end)
+                .then_some((descriptor.used, tail.key))
         })
     }
 
     pub(super) fn close(&mut self, key: TailKey, desk: &mut Desk) {
         if self.descriptors.remove(&key).is_some() {
             desk.open_files -= 1;
+            // The inode of a file without name and descriptor may soon be another file's.
+            let nameless = |tail: &&mut Tail<FileState>| tail.key == key && tail.name.is_none();
+            if let Some(tail) = self.chain.tails_mut().iter_mut().find(nameless) {
+                tail.inode = Inode::default();
+            }
         }
     }
 }
