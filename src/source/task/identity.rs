@@ -92,24 +92,44 @@ impl Instance {
     fn adopt(&mut self, at: usize, print: Fingerprint, place: &Place, desk: &mut Desk) -> bool {
         let name = self.chain.tails()[at].name.clone().unwrap_or_default();
         let footer = desk.folders.gzip_size(&format!("{}/{name}", place.path)).ok();
-        let descriptors = &self.descriptors;
-        let known = self.chain.tails().iter().position(|tail| {
-            let same = tail
-                .identity
-                .is_some_and(|identity| identity.fingerprint == print);
-            let read = tail.state.as_ref().map_or(0, FileState::read_offset);
-            let whole = !tail.finished || footer == Some(read as u32);
-            same && tail.name.is_none() && whole && !descriptors.contains_key(&tail.key)
-        });
+        let tails = self.chain.tails().iter();
+        let known = tails
+            .enumerate()
+            .position(|(other, tail)| other != at && self.is_same(tail, print, footer));
         let Some(known) = known else { return false };
         let kind = self.chain.tails()[at].kind.clone();
         let tail = &mut self.chain.tails_mut()[known];
         tail.name = Some(name);
         tail.kind = kind;
         tail.nameless_since = None;
-        become_compressed(tail);
+        if !self.descriptors.contains_key(&tail.key) {
+            become_compressed(tail);
+        }
         self.chain.remove(at);
         true
+    }
+
+    /// Whether a compressed file with this fingerprint and this size is what `tail` has lost its name to.
+    fn is_same(&self, tail: &Tail<FileState>, print: Fingerprint, footer: Option<u32>) -> bool {
+        if tail.name.is_some() {
+            return false;
+        }
+        let known = tail.identity.map(|identity| identity.fingerprint);
+        match self
+            .descriptors
+            .get(&tail.key)
+            .map(|descriptor| &descriptor.source)
+        {
+            Some(Source::Plain(log)) => {
+                let size = log.size().ok();
+                let begins = || known.or_else(|| fingerprint(&first_bytes(log)?, true));
+                size.map(|size| size as u32) == footer && begins() == Some(print)
+            }
+            _ => {
+                let read = tail.state.as_ref().map_or(0, FileState::read_offset);
+                known == Some(print) && (!tail.finished || footer == Some(read as u32))
+            }
+        }
     }
 
     /// The first bytes of the file.
@@ -236,4 +256,11 @@ fn before(log: &LogFile, offset: u64) -> Option<Vec<u8>> {
 /// Hash of the up to 64 bytes before `offset`.
 pub(super) fn mark_of(log: &LogFile, offset: u64) -> Option<u64> {
     before(log, offset).map(|bytes| XxHash3_64::oneshot(&bytes))
+}
+
+fn first_bytes(log: &LogFile) -> Option<Vec<u8>> {
+    let mut head = vec![0; HEAD_BYTES];
+    let read = log.read_at(&mut head, 0).ok()?;
+    head.truncate(read);
+    Some(head)
 }

@@ -320,6 +320,39 @@ fn a_file_that_was_rotated_and_compressed_while_we_were_away_goes_on_at_its_offs
 }
 
 #[test]
+fn a_file_that_is_rotated_and_compressed_before_its_first_read_is_one_file() {
+    for opened in [true, false] {
+        let mut bench = Bench::new();
+        bench.source.budget.take(64 << 20);
+        bench.log("0.log", 0..3);
+        if opened {
+            bench.turn();
+        }
+        bench.rename("0.log", "0.log.20261121-100000");
+        bench.gzip("0.log.20261121-100000");
+        bench.log("0.log", 3..5);
+        bench.turn();
+        bench.source.budget.give(64 << 20);
+        bench.expect(5);
+    }
+}
+
+#[test]
+fn a_file_that_is_rotated_and_compressed_between_two_reads_is_one_file() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..3);
+    bench.expect(3);
+    bench.source.budget.take(64 << 20);
+    bench.log("0.log", 3..5);
+    bench.rename("0.log", "0.log.20261121-100000");
+    bench.gzip("0.log.20261121-100000");
+    bench.log("0.log", 5..7);
+    bench.turn();
+    bench.source.budget.give(64 << 20);
+    bench.expect(7);
+}
+
+#[test]
 fn a_truncated_file_begins_anew_even_when_it_has_grown_past_the_offset() {
     let mut bench = Bench::new();
     bench.log("0.log", 0..5);
