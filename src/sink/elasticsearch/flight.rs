@@ -255,6 +255,11 @@ impl Flight {
         }
     }
 
+    /// The body of a request that is not answered.
+    pub fn body(&self, parcel: ParcelId) -> Option<&Body> {
+        self.flying.get(&parcel).map(|parcel| &parcel.body)
+    }
+
     /// A request was answered, or failed on the way (the shell turns transport errors into
     /// [`RequestVerdict::Retry`]).
     pub fn on_answer(&mut self, parcel: ParcelId, verdict: RequestVerdict, at: Moment) {

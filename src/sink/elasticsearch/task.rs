@@ -19,6 +19,7 @@ use self::status::Tally;
 use super::alarms::{Alarms, Severity};
 use super::client::{Answer, Client};
 use super::flight::{Action, Flight, FlightConfig, Health, Moment, ParcelId, Unsaved};
+use super::response::RequestVerdict;
 use crate::flow::budget::Budget;
 use crate::record::{Ack, Batch};
 use crate::sink::task as dead_letters;
@@ -261,6 +262,10 @@ impl Task {
     }
 
     fn on_answer(&mut self, parcel: ParcelId, answer: Answer) {
+        if let (Some(body), RequestVerdict::Items(verdicts)) = (self.flight.body(parcel), &answer.verdict) {
+            let at_ms = unix().as_millis() as u64;
+            self.tally.on_refusals(body, verdicts, at_ms);
+        }
         let dropped = self.tally.on_answer(&answer);
         self.alarms.on_dropped_by_server(dropped);
         let at = self.moment();
@@ -395,15 +400,17 @@ impl Task {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs() as i64);
+        let unix = unix().as_secs() as i64;
         Moment {
             now: Instant::now(),
             unix,
             random: self.random,
         }
     }
+}
+
+fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 async fn sleep_until(deadline: Option<tokio::time::Instant>) {

@@ -1,10 +1,11 @@
 //! Answers and the flight's state enter, the sink's part of the status board leaves.
 
+use crate::record::Body;
 use crate::sink::elasticsearch::alarms::sentence;
 use crate::sink::elasticsearch::client::Answer;
 use crate::sink::elasticsearch::flight::{Flight, Health};
 use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
-use crate::telemetry::board::{HoldStatus, SinkStatus};
+use crate::telemetry::board::{HoldStatus, MAX_REFUSALS, RefusalStatus, SinkStatus};
 use std::time::{Duration, Instant};
 
 /// The status is published this often at most.
@@ -66,6 +67,36 @@ impl Tally {
         dropped
     }
 
+    /// Remembers, per file, the last document that the server did not take.
+    pub(super) fn on_refusals(&mut self, body: &Body, verdicts: &[Verdict], at_ms: u64) {
+        for (row, verdict) in body.rows.iter().zip(verdicts) {
+            let (kind, reason) = match verdict {
+                Verdict::Refused(problem) | Verdict::Hold(problem) => {
+                    (problem.kind.clone(), told(&problem.reason))
+                }
+                Verdict::DroppedByServer => ("noop".to_owned(), "an ingest pipeline dropped it".to_owned()),
+                Verdict::Accepted | Verdict::Duplicate | Verdict::Retry(_) => continue,
+            };
+            let Some(file) = body.files.get(row.file as usize) else {
+                continue;
+            };
+            let identity = format!("{:032x}", file.0);
+            let verdict = name_of(verdict);
+            let refusals = &mut self.status.refusals;
+            refusals.retain(|refusal| refusal.identity != identity);
+            if refusals.len() == MAX_REFUSALS {
+                refusals.remove(0);
+            }
+            refusals.push(RefusalStatus {
+                identity,
+                verdict,
+                kind,
+                reason,
+                at_ms,
+            });
+        }
+    }
+
     /// The dead-letter file has this size.
     pub(super) fn on_dead_letter_bytes(&mut self, bytes: u64) {
         self.status.dead_letter_bytes = bytes;
@@ -116,8 +147,58 @@ fn name_of(verdict: &Verdict) -> &'static str {
     }
 }
 
+/// The server's words without the value that it quotes: that stands in the dead-letter file.
+fn told(reason: &str) -> String {
+    let end = reason.find(" Preview of field's value").unwrap_or(reason.len());
+    reason[..end].to_owned()
+}
+
 fn count(counts: &mut [(&'static str, u64)], name: &str) {
     if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == name) {
         *count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Encoding, FileId, Row};
+    use crate::sink::elasticsearch::response::Problem;
+
+    #[test]
+    fn the_last_refusal_of_each_file_is_told_without_the_value() {
+        let row = |file| Row {
+            end: 1,
+            file,
+            start: 0,
+            source_bytes: 1,
+        };
+        let body = Body {
+            bytes: bytes::Bytes::new(),
+            encoding: Encoding::Identity,
+            inflated_len: 4,
+            rows: vec![row(0), row(1), row(0), row(0)],
+            files: vec![FileId(7), FileId(8)],
+        };
+        let reason = "failed to parse field [n]. Preview of field's value: 'secret'".to_owned();
+        let problem = Problem {
+            status: 400,
+            kind: "document_parsing_exception".into(),
+            reason,
+        };
+        let verdicts = [
+            Verdict::DroppedByServer,
+            Verdict::Accepted,
+            Verdict::Refused(problem.clone()),
+            Verdict::Retry(problem),
+        ];
+        let mut tally = Tally::new();
+        tally.on_refusals(&body, &verdicts, 5);
+        let [refusal] = &tally.status.refusals[..] else {
+            panic!("{:?}", tally.status.refusals)
+        };
+        assert_eq!((refusal.verdict, refusal.at_ms), ("refused", 5));
+        assert_eq!(refusal.identity, format!("{:032x}", 7));
+        assert_eq!(refusal.reason, "failed to parse field [n].");
     }
 }
