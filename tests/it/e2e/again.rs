@@ -95,7 +95,8 @@ fn run(scene: &Scene, bytes: u64) -> (u64, u64) {
     (status.documents("accepted"), duplicates as u64)
 }
 
-/// Red without the `_id` in `Encoder::push_action`, or with anything in `document_id` that is not in the file's bytes.
+/// Red without the `_id` in `Encoder::push_action`, or with anything in `document_id` that is not in the file's bytes; also
+/// without `close_groups` in `Instance::serve`, and when `Group::reaches` ends a group with its file.
 #[test]
 fn e2e_state_loss_adds_no_document() {
     let scene = Scene::new("state-loss");
@@ -112,7 +113,7 @@ fn e2e_state_loss_adds_no_document() {
     assert_eq!(sorted(scene.documents()), sorted(before));
 }
 
-/// Red when `document_id` takes in anything of the metadata, or when labels do not reach the documents.
+/// Red when `document_id` takes in anything of the metadata, or without the labels in `push_kubernetes`.
 #[test]
 fn e2e_label_change_changes_no_id() {
     let mut scene = Scene::new("label-change");

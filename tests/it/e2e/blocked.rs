@@ -2,7 +2,7 @@
 
 use super::{DAY_NS, MORNING_NS, Scene, Talker};
 use longshore_kit::simkubelet::Node;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// So long the index is blocked: many probes of the agent fall into it.
@@ -10,11 +10,15 @@ const BLOCKED_FOR: Duration = Duration::from_secs(20);
 /// Lines of each kind that are written at once; the next ones come when these have arrived.
 const ROUND: u64 = 20;
 
-/// Red when held documents keep their place in the send queue (`Flight::hold` not writing a side body), or when a block
-/// counts as a refusal (`cluster_block_exception` missing from the faults that hold).
+/// Red when held documents stay in memory (`write_spool` in `Flight::hold`), or when 403 is another verdict than hold
+/// (`judge_item`).
 #[test]
 fn e2e_blocked_index_stops_no_other() {
-    let scene = Scene::new("blocked");
+    let mut scene = Scene::new("blocked");
+    // So little that held documents in memory would soon stop the reader.
+    scene.lodging.config["memory"] = json!({"in_flight": "64KiB"});
+    scene.lodging.config["batch"]["max_bytes"] = "32KiB".into();
+    scene.lodging.config["source"]["max_line"] = "16KiB".into();
     let [blocked, open] = ["04", "05"].map(|day| format!("{}-2026.03.{day}", scene.prefix));
     let node = Node::new(scene.lodging.root()).unwrap();
     // One file for both, so that they share every batch.

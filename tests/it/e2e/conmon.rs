@@ -140,8 +140,8 @@ fn run_container(log: &Path, lines: &Range<u64>, agent: &mut Agent) -> (u64, usi
     (kubelet.bytes(), kubelet.rotated.len())
 }
 
-/// Red when partials are not joined over files (`Partials` made anew per file), when a rotated file is given up at its rename,
-/// or when the unfinished last line is never cut (`plan_cuts` and `close_groups` not called).
+/// Red without `plan_cuts` in `Instance::serve` (the last lines of the second container never end), or when a file is given
+/// up at its rename.
 #[test]
 fn e2e_conmon_lines_arrive_once_through_rotation_and_restart() {
     let mut scene = Scene::new("conmon");

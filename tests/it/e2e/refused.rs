@@ -10,8 +10,7 @@ use std::collections::BTreeSet;
 const LINES: u64 = 100;
 const CONFLICT_EVERY: u64 = 10;
 
-/// Red when `Flight::dead_letter` leaves a document out or takes a neighbour with it, or when the item's verdict for 400 is
-/// another than refused.
+/// Red without the rows in `Flight::dead_letter`, when it takes a neighbour with it, or when 400 is another verdict than refused.
 #[test]
 fn e2e_refused_documents_are_dead_letters_and_neighbours_arrive() {
     let mut scene = Scene::new("refused");
