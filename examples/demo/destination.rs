@@ -109,6 +109,16 @@ impl Destination {
         tally.verifier.report()
     }
 
+    /// Streams and sequences that were lost or doubled, the first of them: where to look when the demo fails.
+    pub(crate) fn astray(&self) -> String {
+        let tally = self.arrived.tally();
+        format!(
+            "lost {:?}, duplicate {:?}",
+            tally.verifier.lost(8),
+            tally.verifier.duplicates(8)
+        )
+    }
+
     /// Up to three documents, one of each kind of line, as indented JSON with long messages cut.
     pub(crate) fn samples(&self) -> Vec<String> {
         self.arrived

@@ -17,11 +17,28 @@ const WORKLOADS: [(&str, &str); 4] = [
     ("ops", "report"),
 ];
 
-/// So often each pod's file rotates. kubelet keeps five files: the first one is removed near the end, and by then the
-/// agent has had two thirds of the demo to read it, the crash included.
-const ROTATIONS: u64 = 5;
-/// One line in so many is longer than the runtime writes at once: it comes in parts, on stderr.
-const LONG_EVERY: u64 = 1_000;
+/// What the pods do: how much, how fast, and how often their files rotate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Pods on the node.
+    pub(crate) pods: u16,
+    /// Lines of all pods.
+    pub(crate) lines: u64,
+    /// Lines of all pods in a second.
+    pub(crate) pace: f64,
+}
+
+/// Fast enough to be work, slow enough that an agent on half a core keeps up.
+const LINES_PER_SECOND: f64 = 12_500.0;
+/// The shortest time to write: rotation and crash want to be seen.
+const WRITE_SECONDS_MIN: f64 = 6.0;
+/// kubelet keeps five files of a container: the fifth rotation removes the first file. More rotations, or a shorter time
+/// between them, would let files vanish before an agent that was just killed could have read them.
+const ROTATIONS: (f64, f64) = (2.0, 5.0);
+const ROTATION_SECONDS_MIN: f64 = 3.0;
+/// One line in so many is longer than the runtime writes at once: it comes in parts, on stderr. A prime, so that every
+/// pod has its share.
+const LONG_EVERY: u64 = 997;
 const LONG_BYTES: usize = 40_000;
 /// Bytes of an average line of the larger corpus, long ones included: they decide at which size files rotate.
 const AVERAGE_BYTES: u64 = TEXT_LINE_BYTES as u64 + LONG_BYTES as u64 / LONG_EVERY;
@@ -41,10 +58,27 @@ struct Pod {
     long_lines: u64,
 }
 
+impl Plan {
+    /// So many pods and lines, at a pace at which the demo is neither too short nor a race.
+    pub(crate) fn new(pods: u16, lines: u64) -> Plan {
+        let pace = (lines as f64 / WRITE_SECONDS_MIN).min(LINES_PER_SECOND);
+        Plan { pods, lines, pace }
+    }
+
+    fn bytes_per_file(self) -> u64 {
+        let seconds = self.lines as f64 / self.pace;
+        let rotations = (seconds / ROTATION_SECONDS_MIN)
+            .floor()
+            .clamp(ROTATIONS.0, ROTATIONS.1);
+        let bytes = self.lines as f64 / f64::from(self.pods) * AVERAGE_BYTES as f64;
+        ((bytes / (rotations + 1.0)) as u64).max(4096)
+    }
+}
+
 impl Pods {
-    /// A node below `root` on which `count` pods will write `lines` lines; the API server gets to know them.
-    pub(crate) fn new(root: &Path, count: u16, lines: u64, apiserver: &FakeApiserver) -> io::Result<Pods> {
-        let max_size_bytes = (lines / u64::from(count) * AVERAGE_BYTES / (ROTATIONS + 1)).max(4096);
+    /// A node below `root` with the pods of the plan; the API server gets to know them.
+    pub(crate) fn new(root: &Path, plan: Plan, apiserver: &FakeApiserver) -> io::Result<Pods> {
+        let max_size_bytes = plan.bytes_per_file();
         let node = Node::with(
             root,
             NodeConfig {
@@ -52,7 +86,7 @@ impl Pods {
                 ..NodeConfig::default()
             },
         )?;
-        let pods = (0..count)
+        let pods = (0..plan.pods)
             .map(|number| Pod::new(&node, number, apiserver))
             .collect::<io::Result<_>>()?;
         Ok(Pods {

@@ -2,7 +2,7 @@
 
 use crate::agent::Agent;
 use crate::destination::Destination;
-use crate::pods::{NODE, Pods};
+use crate::pods::{NODE, Plan, Pods};
 use crate::{Failure, Options};
 use longshore_kit::fake_apiserver::FakeApiserver;
 use std::fs;
@@ -12,10 +12,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The pods' pace. Fast enough to be work, slow enough that an agent on half a core keeps up.
-const LINES_PER_SECOND: f64 = 12_500.0;
-/// The shortest time to write: rotation and crash want to be seen.
-const WRITE_TIME_MIN: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(20);
 /// So long the node has no agent.
 const DOWN_TIME: Duration = Duration::from_secs(1);
@@ -29,9 +25,10 @@ pub(crate) fn tell(options: &Options) -> Result<bool, Failure> {
     let destination = Destination::new(options.elasticsearch.as_deref())?;
     let admin = free_address()?;
     let config = write_config(dir.path(), &apiserver, &destination, &admin)?;
+    let plan = Plan::new(options.pods, options.lines);
     let mut stage = Stage {
-        lines: options.lines,
-        pods: Pods::new(&dir.path().join("log"), options.pods, options.lines, &apiserver)?,
+        plan,
+        pods: Pods::new(&dir.path().join("log"), plan, &apiserver)?,
         agent: Agent::new(&config),
         destination,
         progress: Progress::new(),
@@ -69,7 +66,7 @@ pub(crate) fn tell(options: &Options) -> Result<bool, Failure> {
 
 /// Everything that runs, except the API server.
 struct Stage {
-    lines: u64,
+    plan: Plan,
     pods: Pods,
     agent: Agent,
     destination: Destination,
@@ -87,12 +84,11 @@ enum Crash {
 impl Stage {
     /// The pods write and kubelet rotates; meanwhile the agent ships, dies and ships on.
     fn write(&mut self) -> Result<(), Failure> {
-        let pace = (self.lines as f64 / WRITE_TIME_MIN.as_secs_f64()).min(LINES_PER_SECOND);
         let start = Instant::now();
-        while self.pods.written() < self.lines {
+        while self.pods.written() < self.plan.lines {
             thread::sleep(TICK);
-            let due = (start.elapsed().as_secs_f64() * pace) as u64;
-            while self.pods.written() < due.min(self.lines) {
+            let due = (start.elapsed().as_secs_f64() * self.plan.pace) as u64;
+            while self.pods.written() < due.min(self.plan.lines) {
                 self.pods.write_line(unix_ns())?;
             }
             self.look()?;
@@ -103,7 +99,7 @@ impl Stage {
     /// Until everything has arrived, or nothing does any more.
     fn drain(&mut self) -> Result<(), Failure> {
         let all_there =
-            |stage: &Stage| stage.progress.indexed >= stage.lines && matches!(stage.crash, Crash::Over);
+            |stage: &Stage| stage.progress.indexed >= stage.plan.lines && matches!(stage.crash, Crash::Over);
         while !all_there(self) && self.progress.changed.elapsed() < PATIENCE {
             thread::sleep(TICK);
             self.look()?;
@@ -117,7 +113,7 @@ impl Stage {
         let runs = self.agent.runs()?;
         self.progress.update(&self.pods, &self.destination, runs);
         match self.crash {
-            Crash::Ahead if self.pods.written() * 2 >= self.lines && self.progress.indexed > 0 => {
+            Crash::Ahead if self.pods.written() * 2 >= self.plan.lines && self.progress.indexed > 0 => {
                 self.agent.kill()?;
                 self.progress
                     .tell("SIGKILL: the agent is gone, the pods write on");
@@ -148,6 +144,9 @@ impl Stage {
             println!(
                 "sent again  {documents} documents after the crash, answered 409: they were there, and stay there once"
             );
+        }
+        if !report.is_exactly_once() {
+            println!("astray      {}", self.destination.astray());
         }
         println!("status      http://{admin}/status");
         println!("{report}");
