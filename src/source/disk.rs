@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 /// Buffer in front of the inflater, in bytes.
 const GZIP_BUFFER: usize = 32 * 1024;
 
+/// So often a directory is listed that changes while it is listed.
+const LISTINGS: usize = 8;
+
 /// The folders that are read.
 #[derive(Clone, Debug)]
 pub struct LogFolders {
@@ -88,11 +91,26 @@ impl LogFolders {
         Ok(names)
     }
 
-    /// The log files of a container directory. A name that vanishes while it is looked at is not in it.
+    /// The log files of a container directory, as they were at one moment.
+    ///
+    /// A name that vanishes while it is looked at means that kubelet is at work: a file that is just
+    /// being replaced by its `.gz` would be in this list under neither name. So it is listed again.
     pub fn files(&self, relative: &str) -> io::Result<Vec<Listed>> {
         let folder = self.root.join(relative);
-        let mut listed = Vec::new();
-        for entry in fs::read_dir(&folder)? {
+        let (mut listed, mut whole) = self.files_now(&folder)?;
+        for _ in 1..LISTINGS {
+            if whole {
+                break;
+            }
+            (listed, whole) = self.files_now(&folder)?;
+        }
+        Ok(listed)
+    }
+
+    /// The files, and whether every name was still there when it was looked at.
+    fn files_now(&self, folder: &Path) -> io::Result<(Vec<Listed>, bool)> {
+        let (mut listed, mut whole) = (Vec::new(), true);
+        for entry in fs::read_dir(folder)? {
             let Ok(name) = entry?.file_name().into_string() else {
                 continue;
             };
@@ -101,11 +119,14 @@ impl LogFolders {
             };
             let path = folder.join(&name);
             let is_live = log.kind == LogKind::Live;
-            if let Some(metadata) = self
+            let Some(metadata) = self
                 .resolve(&path, is_live)
                 .and_then(|path| fs::symlink_metadata(path).ok())
-                && metadata.is_file()
-            {
+            else {
+                whole &= fs::symlink_metadata(&path).is_ok();
+                continue;
+            };
+            if metadata.is_file() {
                 listed.push(Listed {
                     name,
                     log,
@@ -114,7 +135,7 @@ impl LogFolders {
                 });
             }
         }
-        Ok(listed)
+        Ok((listed, whole))
     }
 
     /// When the directory was last changed.

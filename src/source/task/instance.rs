@@ -8,7 +8,7 @@ use crate::parse::partial::Partials;
 use crate::reader::{Cut, FileState, InstanceState};
 use crate::record::Stream;
 use crate::sink::elasticsearch::schema::fragment;
-use crate::source::chain::Chain;
+use crate::source::chain::{Chain, NAMELESS_QUIET};
 use crate::source::pod_path::LogKind;
 use crate::source::registry::InstanceKey;
 use crate::source::tail::{Inode, Listed, Tail, TailKey};
@@ -308,13 +308,17 @@ impl Instance {
 
     pub(super) fn forget_over(&mut self, desk: &mut Desk) {
         let state = self.state.as_ref();
+        let now = desk.now;
         let is_over = |tail: &Tail<FileState>| {
-            tail.state.as_ref().is_none_or(|file| {
-                let id = file.id();
-                desk.tracker.lowest(id).is_none()
-                    && desk.reader.open_range(id).is_none()
-                    && state.is_none_or(|state| state.partials.lowest(id).is_none())
-            })
+            // A name may come back: what was forgotten would be read as a new file.
+            let lately = |since| now.saturating_duration_since(since) < NAMELESS_QUIET;
+            !tail.nameless_since.is_some_and(lately)
+                && tail.state.as_ref().is_none_or(|file| {
+                    let id = file.id();
+                    desk.tracker.lowest(id).is_none()
+                        && desk.reader.open_range(id).is_none()
+                        && state.is_none_or(|state| state.partials.lowest(id).is_none())
+                })
         };
         for tail in self.chain.forget(is_over) {
             desk.dirty = true;
