@@ -273,6 +273,33 @@ fn lines_come_once_through_rotation_and_gzip() {
 }
 
 #[test]
+fn a_file_without_a_name_for_a_moment_is_not_read_again() {
+    const ROTATED: &str = "0.log.20261121-100000";
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..10);
+    bench.rename("0.log", ROTATED);
+    bench.log("0.log", 10..12);
+    bench.expect(12);
+    bench.gzip(ROTATED);
+    // What a listing sees that comes between the looks at the plain name and at the compressed one: neither.
+    let (name, hidden) = (format!("{ROTATED}.gz"), format!("{ROTATED}.tmp"));
+    bench.rename(&name, &hidden);
+    bench.expect(12);
+    bench.rename(&hidden, &name);
+    bench.until(
+        "the compressed file is known, and nothing is under way",
+        |bench| {
+            let tails = bench.source.containers.values().next().unwrap().instances[&0]
+                .chain
+                .tails();
+            let known = tails.len() == 2 && tails[0].finished && tails[0].name.is_some();
+            known && bench.source.desk.reader.open_bytes() == 0
+        },
+    );
+    bench.expect(12);
+}
+
+#[test]
 fn a_backlog_with_gz_is_read_oldest_first() {
     let mut bench = Bench::new();
     bench.log("0.log.20261121-090000", 0..5);
