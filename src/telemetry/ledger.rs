@@ -53,7 +53,8 @@ impl DropReason {
 /// Why bytes were never read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LostReason {
-    /// The file was deleted (by kubelet, usually) while the agent was away.
+    /// The file was deleted (by kubelet, usually) while the agent was away. After a crash this is an upper bound: what was
+    /// delivered after the last checkpoint, within a second before the crash, is counted, too.
     DeletedUnread,
     /// The file was truncated before its end was read.
     Truncated,
