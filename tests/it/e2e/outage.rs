@@ -130,7 +130,7 @@ impl Outage {
     }
 }
 
-/// Red without `spill` in `Flight::poll`, or when `Flight::on_spooled` forgets a frame.
+/// Red when `Flight::on_spooled` forgets a frame.
 #[test]
 fn e2e_outage_is_bridged_by_the_spool() {
     let mut outage = Outage::new("outage");
@@ -140,7 +140,7 @@ fn e2e_outage_is_bridged_by_the_spool() {
     outage.end(agent).assert_nothing_lost();
 }
 
-/// Red when `on_shutdown` leaves what is in memory there, or when `on_frame_found` forgets a frame.
+/// Red without `spill` in `Flight::poll` (the end is not clean), or when `Flight::on_frame_found` forgets a frame.
 #[test]
 fn e2e_outage_and_restart() {
     let mut outage = Outage::new("outage-restart");
@@ -154,7 +154,7 @@ fn e2e_outage_and_restart() {
     outage.end(agent).assert_nothing_lost();
 }
 
-/// Red when a frame is said to be in the spool before it is synced and named.
+/// Red when `Spool::recover` passes a frame over, or when the spool says that a frame is written before it is.
 #[test]
 fn e2e_outage_and_kill() {
     let mut outage = Outage::new("outage-kill");
