@@ -182,6 +182,7 @@ impl Spool {
     fn recover(&mut self) -> io::Result<Recovered> {
         let mut recovered = Recovered::default();
         let delivered = self.load_delivered(&mut recovered.damage);
+        self.index.on_delivered_found(&delivered);
         for number in self.segment_numbers()? {
             let path = self.segment_path(number);
             let mut bytes = Vec::new();
@@ -382,6 +383,27 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(spool.read(found[0]).unwrap().unwrap().body, body(3));
         assert!(append(&mut spool) > frames[7]);
+    }
+
+    #[test]
+    fn frames_of_a_new_process_are_not_taken_for_delivered_ones_of_the_last() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(state.path(), QUOTA);
+        let frames: Vec<u64> = (0..8).map(|_| append(&mut spool)).collect();
+        frames[..7].iter().for_each(|frame| spool.done(*frame).unwrap());
+        spool.save_delivered().unwrap();
+        // A crash after the last segment went, and before that was on record.
+        let record = fs::read(state.path().join("spool/delivered")).unwrap();
+        spool.done(frames[7]).unwrap();
+        spool.close().unwrap();
+        fs::write(state.path().join("spool/delivered"), record).unwrap();
+        let (mut spool, recovered) = open(state.path(), QUOTA);
+        assert_eq!(recovered.frames, []);
+        let new: Vec<u64> = (0..8).map(|_| append(&mut spool)).collect();
+        drop(spool);
+        let (_, recovered) = open(state.path(), QUOTA);
+        let found: Vec<u64> = recovered.frames.iter().map(|found| found.sequence).collect();
+        assert_eq!(found, new);
     }
 
     #[test]

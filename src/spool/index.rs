@@ -103,6 +103,13 @@ impl Index {
         }
     }
 
+    /// These sequences are on record as delivered, though their segments may be gone: no frame gets one of them
+    /// again, or it would count as delivered after the next start.
+    pub fn on_delivered_found(&mut self, delivered: &BTreeSet<u64>) {
+        let after = delivered.last().map_or(0, |last| last + 1);
+        self.next_sequence = self.next_sequence.max(after);
+    }
+
     /// A segment was found at the start. It is not appended to any more. `done` are the sequences
     /// that were delivered before.
     ///
@@ -361,6 +368,13 @@ mod tests {
             frames[2..4]
         );
         assert!(matches!(index.plan(100, u64::MAX), Plan::Append { .. }));
+    }
+
+    #[test]
+    fn a_number_on_record_as_delivered_is_not_given_out_again() {
+        let mut index = index(WhenFull::Block);
+        index.on_delivered_found(&BTreeSet::from([5, 7]));
+        assert_eq!(append(&mut index, 10), 8);
     }
 
     #[test]
