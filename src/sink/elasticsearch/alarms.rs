@@ -58,12 +58,16 @@ impl Alarms {
             alarms.push(full_or_not(
                 full,
                 DEAD_LETTER_FULL,
-                "the dead-letter file has room again",
+                "the dead-letter file takes refused documents again",
             ));
         }
         let full = flight.is_spool_full();
         if std::mem::replace(&mut self.spool_full, full) != full {
-            alarms.push(full_or_not(full, SPOOL_FULL, "the spool has room again"));
+            alarms.push(full_or_not(
+                full,
+                SPOOL_FULL,
+                "nothing waits for room in the spool any more",
+            ));
         }
         let due = self
             .dropped_told
@@ -207,3 +211,6 @@ fn alarm(text: fmt::Arguments<'_>) -> Alarm {
         text: text.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

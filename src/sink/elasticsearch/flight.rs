@@ -7,7 +7,8 @@
 //!
 //! - A batch goes out at once when a send slot is free and no frame waits in the spool. While frames
 //!   wait, slots go to a frame and to a fresh batch by turns: the spool drains, and new lines are not
-//!   kept back until it has. Batches that find no slot go to the spool, newest first.
+//!   kept back until it has. Batches that find no slot go to the spool, newest first: when one has
+//!   waited for 2 s, or when half of the memory is in use. A short burst costs no disk write.
 //! - Documents answered with *retry* ride again in a body of their own, after a delay. While too
 //!   many bytes wait for that, nothing new is sent.
 //! - Documents on *hold* leave for a side body in the spool, under the name of their index: that
@@ -67,6 +68,8 @@ struct Parcel {
     attempt: u32,
     /// Share of the memory budget; none for what came from the spool.
     permit: u64,
+    /// When it came into memory.
+    since: Instant,
 }
 
 /// Whether whole requests get through.
@@ -176,7 +179,7 @@ impl Flight {
     }
 
     /// A batch came from the reader; its budget share is its resident size.
-    pub fn on_batch(&mut self, batch: Batch) {
+    pub fn on_batch(&mut self, batch: Batch, now: Instant) {
         let origin = Origin::Batch(batch.seq);
         let permit = batch.body.resident_bytes();
         if batch.body.documents() == 0 {
@@ -185,7 +188,7 @@ impl Flight {
             return;
         }
         self.settlement.open(origin, batch.body.documents());
-        let parcel = self.parcel(origin, batch.body, true, permit);
+        let parcel = self.parcel(origin, batch.body, true, permit, now);
         self.fresh.push_back(parcel);
     }
 
@@ -218,7 +221,7 @@ impl Flight {
             Some(body) => {
                 let origin = Origin::Frame(frame);
                 self.settlement.open(origin, body.documents());
-                let parcel = self.parcel(origin, body, true, 0);
+                let parcel = self.parcel(origin, body, true, 0, now);
                 self.loaded.push_back(parcel);
             }
         }
@@ -320,7 +323,8 @@ impl Flight {
         let all = delayed
             .chain(self.lanes.next_deadline())
             .chain(down)
-            .chain(self.room.until());
+            .chain(self.room.until())
+            .chain(self.spill_due());
         all.filter(|at| self.polled.is_none_or(|polled| *at > polled))
             .min()
     }
@@ -350,7 +354,7 @@ impl Flight {
         self.frames.len() + self.lanes.open_frames() + usize::from(self.reading.is_some())
     }
 
-    /// True when the last spool write found no room.
+    /// True when a spool write found no room, and documents still want one.
     pub fn is_spool_full(&self) -> bool {
         self.room != Room::Open
     }
@@ -397,7 +401,7 @@ impl Flight {
         self.delayed.push((until, parcel));
     }
 
-    fn parcel(&mut self, origin: Origin, body: Body, whole: bool, permit: u64) -> Parcel {
+    fn parcel(&mut self, origin: Origin, body: Body, whole: bool, permit: u64, since: Instant) -> Parcel {
         self.next_parcel += 1;
         Parcel {
             id: self.next_parcel,
@@ -406,6 +410,7 @@ impl Flight {
             whole,
             attempt: 0,
             permit,
+            since,
         }
     }
 

@@ -191,7 +191,7 @@ impl Task {
     fn on_event(&mut self, event: Event) {
         self.tally.on_change();
         match event {
-            Event::Batch(Some(batch)) => self.flight.on_batch(batch),
+            Event::Batch(Some(batch)) => self.flight.on_batch(batch, Instant::now()),
             Event::Batch(None) => {
                 self.batches_open = false;
                 self.on_stop();
@@ -245,7 +245,7 @@ impl Task {
     fn end(mut self) -> Ended {
         // A batch that was sent while nobody looked any more is lost like those in memory.
         while let Ok(batch) = self.wiring.batches.try_recv() {
-            self.flight.on_batch(batch);
+            self.flight.on_batch(batch, Instant::now());
         }
         let unsaved = self.flight.unsaved();
         let spooled_bytes = {

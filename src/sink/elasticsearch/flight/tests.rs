@@ -65,15 +65,19 @@ fn a_batch_goes_out_at_once_when_a_slot_is_free() {
 }
 
 #[test]
-fn batches_that_find_no_slot_go_to_the_spool_newest_first() {
+fn batches_that_find_no_slot_for_two_seconds_go_to_the_spool_newest_first() {
     let mut world = world();
     for _ in 0..6 {
         world.batch(&["a"]);
     }
+    assert_eq!((world.requests.len(), world.spool_writes), (2, 0));
+    world.advance(Duration::from_millis(1999));
+    assert_eq!(world.spool_writes, 0);
+    assert!(world.advance_to_deadline());
     // Two are flying, two wait for their slots.
-    assert_eq!((world.requests.len(), world.spool_writes), (2, 2));
+    assert_eq!(world.spool_writes, 2);
     world.step_disks();
-    assert_eq!(world.acked, [5, 6]);
+    assert_eq!(world.acked, [6, 5]);
     world.drain();
 }
 
@@ -646,10 +650,13 @@ fn bodies_without_documents_are_done_at_once() {
     };
     world.batch(&["a"]);
     let body = empty(&world);
-    world.flight.on_batch(Batch {
-        seq: 99,
-        body: body.clone(),
-    });
+    world.flight.on_batch(
+        Batch {
+            seq: 99,
+            body: body.clone(),
+        },
+        world.now,
+    );
     assert!(matches!(
         world.flight.poll(world.now),
         Some(Action::Ack(Ack { batch: 99 }))

@@ -170,7 +170,7 @@ impl Flight {
     fn child(&mut self, parcel: &Parcel, body: Body, permit: &mut u64) -> Parcel {
         let share = body.resident_bytes().min(*permit);
         *permit -= share;
-        let mut child = self.parcel(parcel.origin, body, false, share);
+        let mut child = self.parcel(parcel.origin, body, false, share, parcel.since);
         child.attempt = parcel.attempt;
         child
     }

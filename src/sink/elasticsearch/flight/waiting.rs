@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How long a full spool is left alone before the next try.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a fresh batch waits for a slot in memory, where a crash would make it be read again.
+const SLOT_WAIT: Duration = Duration::from_secs(2);
+
 /// Bodies that wait for another attempt before nothing new is sent, however small they are.
 const MAX_DELAYED: usize = 256;
 
@@ -21,7 +24,7 @@ pub(super) enum Room {
         /// When to try again.
         until: Instant,
     },
-    /// It refused one a while ago, and one body at a time may try.
+    /// It refused one a while ago: one body at a time may try. When none wants to, it is open again.
     Trying,
 }
 
@@ -118,10 +121,14 @@ impl Flight {
             self.put_frames_back(now);
         }
         while self.spool_may_take()
-            && let Some(parcel) = self.next_to_spill()
+            && let Some(parcel) = self.next_to_spill(now)
         {
             let action = self.write_spool(parcel, None);
             self.actions.push_back(action);
+        }
+        let needed = self.waiting() > 0 || !self.delayed.is_empty() || self.is_spooling();
+        if self.room == Room::Trying && !needed {
+            self.room = Room::Open;
         }
     }
 
@@ -241,20 +248,21 @@ impl Flight {
         })
     }
 
+    fn is_spooling(&self) -> bool {
+        self.writing
+            .values()
+            .any(|writing| matches!(writing, Writing::Spool { .. }))
+    }
+
     fn spool_may_take(&self) -> bool {
-        let writing = || {
-            self.writing
-                .values()
-                .any(|writing| matches!(writing, Writing::Spool { .. }))
-        };
         match self.room {
             Room::Open => true,
-            Room::Trying => !writing() || self.phase == Phase::Saving,
+            Room::Trying => !self.is_spooling() || self.phase == Phase::Saving,
             Room::Full { .. } => self.phase == Phase::Saving,
         }
     }
 
-    fn next_to_spill(&mut self) -> Option<Parcel> {
+    fn next_to_spill(&mut self, now: Instant) -> Option<Parcel> {
         let any = |flight: &mut Flight| {
             let fresh = flight.fresh.pop_back();
             fresh
@@ -274,13 +282,7 @@ impl Flight {
                 None
             };
         }
-        let permits: u64 = self.parcels().map(|parcel| parcel.permit).sum();
-        let keep = if permits >= self.config.memory / 2 {
-            0
-        } else {
-            self.config.max_in_flight
-        };
-        if self.fresh.len() > keep {
+        if self.is_memory_tight() || self.spill_due().is_some_and(|due| due <= now) {
             return self.fresh.pop_back();
         }
         if self.phase == Phase::Stopping {
@@ -288,6 +290,21 @@ impl Flight {
         } else {
             None
         }
+    }
+
+    /// Half of the budget is in use, and a batch waits: it goes before the reader is stopped.
+    fn is_memory_tight(&self) -> bool {
+        let permits: u64 = self.parcels().map(|parcel| parcel.permit).sum();
+        !self.fresh.is_empty() && permits >= self.config.memory / 2
+    }
+
+    /// When the oldest fresh batch has waited long enough, and all but the next few go.
+    pub(super) fn spill_due(&self) -> Option<Instant> {
+        let oldest = self
+            .fresh
+            .front()
+            .filter(|_| self.fresh.len() > self.config.max_in_flight);
+        oldest.map(|parcel| parcel.since + SLOT_WAIT)
     }
 
     /// Whole frames go back: they are on disk already and only have to be read again.

@@ -192,7 +192,7 @@ impl World {
         self.ledger.on_reader(self.totals);
         self.taken_bytes += body.resident_bytes();
         self.unacked.insert(batch, ids_of(&body));
-        self.flight.on_batch(Batch { seq: batch, body });
+        self.flight.on_batch(Batch { seq: batch, body }, self.now);
         self.settle();
     }
 

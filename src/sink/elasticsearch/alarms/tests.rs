@@ -1,0 +1,243 @@
+#![expect(clippy::disallowed_methods, reason = "a test starts at some moment")]
+
+use super::*;
+use crate::flow::backoff::Backoff;
+use crate::record::{Batch, Body, Encoding, FileId, Row};
+use crate::sink::elasticsearch::flight::{Action, FlightConfig, Moment, ParcelId};
+use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
+
+/// A flight whose requests are answered by hand.
+struct Rig {
+    flight: Flight,
+    alarms: Alarms,
+    now: Instant,
+    batches: u64,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let backoff = Backoff::SERVER;
+        let config = FlightConfig {
+            max_in_flight: 1,
+            compression: 0,
+            memory: 1 << 20,
+            backoff,
+        };
+        Rig {
+            flight: Flight::new(config),
+            alarms: Alarms::default(),
+            now: Instant::now(),
+            batches: 0,
+        }
+    }
+
+    fn batch(&mut self) {
+        self.batches += 1;
+        let text = "{\"create\":{\"_index\":\"logs\",\"_id\":\"x\"}}\n{\"secret\":\"payload\"}\n";
+        let end = text.len() as u32;
+        let body = Body {
+            bytes: text.into(),
+            encoding: Encoding::Identity,
+            inflated_len: end,
+            rows: vec![Row {
+                end,
+                file: 0,
+                start: 0,
+                source_bytes: 1,
+            }],
+            files: vec![FileId(1)],
+        };
+        self.flight.on_batch(
+            Batch {
+                seq: self.batches,
+                body,
+            },
+            self.now,
+        );
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.now,
+            unix: 0,
+            random: 0,
+        }
+    }
+
+    /// Does what the flight asks for; returns the request, if one is due. Lanes find room in the
+    /// spool, nothing else does.
+    fn poll(&mut self) -> Option<ParcelId> {
+        while let Some(action) = self.flight.poll(self.now) {
+            match action {
+                Action::Send { parcel, .. } => return Some(parcel),
+                Action::Spool { parcel, lane, .. } => {
+                    self.flight
+                        .on_spooled(parcel, lane.map(|_| parcel), self.moment());
+                }
+                Action::DeadLetter { parcel, .. } => {
+                    self.flight.on_dead_lettered(parcel, false, self.moment());
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn look(&mut self) -> Vec<Alarm> {
+        let alarms = self.alarms.look(&self.flight, self.now);
+        assert!(
+            alarms.iter().all(|alarm| !alarm.text.contains("payload")),
+            "{alarms:?}"
+        );
+        alarms
+    }
+
+    /// Answers the next request, and tells what is told after that.
+    fn answer(&mut self, verdict: RequestVerdict) -> Vec<Alarm> {
+        let parcel = loop {
+            match self.poll() {
+                Some(parcel) => break parcel,
+                None => self.now = self.flight.next_deadline().expect("something is due some time"),
+            }
+        };
+        self.flight.on_answer(parcel, verdict, self.moment());
+        assert_eq!(self.poll(), None);
+        self.look()
+    }
+}
+
+fn problem(status: u16, kind: &str) -> Problem {
+    // What a server says may quote the document.
+    Problem {
+        status,
+        kind: kind.into(),
+        reason: "payload".into(),
+    }
+}
+
+fn items(verdict: Verdict) -> RequestVerdict {
+    RequestVerdict::Items(vec![verdict])
+}
+
+fn severities(alarms: &[Alarm]) -> Vec<Severity> {
+    alarms.iter().map(|alarm| alarm.severity).collect()
+}
+
+#[test]
+fn an_outage_is_told_once_again_when_its_cause_changes_and_when_it_is_over() {
+    let mut rig = Rig::new();
+    rig.batch();
+    let first = rig.answer(RequestVerdict::Retry(problem(503, "cluster_block_exception")));
+    assert_eq!(severities(&first), [Severity::Warning]);
+    assert!(first[0].text.contains("503"));
+    for _ in 0..3 {
+        assert!(
+            rig.answer(RequestVerdict::Retry(problem(503, "cluster_block_exception")))
+                .is_empty()
+        );
+    }
+    let refused = rig.answer(RequestVerdict::Hold(problem(401, "security_exception")));
+    assert_eq!(severities(&refused), [Severity::Alarm]);
+    assert!(refused[0].text.contains("sink.elasticsearch.auth"), "{refused:?}");
+    let over = rig.answer(items(Verdict::Accepted));
+    assert_eq!(severities(&over), [Severity::Relief]);
+}
+
+#[test]
+fn a_failure_on_the_way_is_told_in_our_own_words() {
+    let told = Problem {
+        reason: "http://es:9200: refused; is it running?".into(),
+        ..problem(0, "connect")
+    };
+    let text = sentence(&told, false);
+    assert!(text.contains("http://es:9200: refused; is it running?"));
+    assert!(!sentence(&problem(200, "ambiguous_answer"), false).contains("payload"));
+}
+
+#[test]
+fn an_index_on_hold_is_named_with_the_fix_once_and_when_it_is_over() {
+    let mut rig = Rig::new();
+    rig.batch();
+    let held = rig.answer(items(Verdict::Hold(problem(400, "index_closed_exception"))));
+    assert_eq!(severities(&held), [Severity::Alarm]);
+    assert!(
+        held[0].text.contains("index logs") && held[0].text.contains("open the index"),
+        "{held:?}"
+    );
+    rig.batch();
+    assert!(
+        rig.answer(items(Verdict::Hold(problem(400, "index_closed_exception"))))
+            .is_empty()
+    );
+    for frame in [1, 2, 3, 4] {
+        rig.flight.on_frame_evicted(frame, rig.now);
+    }
+    let over = rig.look();
+    assert_eq!(severities(&over), [Severity::Relief]);
+}
+
+#[test]
+fn every_block_has_a_fix_of_its_own() {
+    let kinds = [
+        ("cluster_block_exception", 429),
+        ("cluster_block_exception", 403),
+        ("index_closed_exception", 400),
+        ("index_not_found_exception", 404),
+        ("security_exception", 403),
+        ("invalid_index_name_exception", 400),
+        ("validation_exception", 400),
+        ("illegal_argument_exception", 400),
+    ];
+    let fixes: BTreeSet<&str> = kinds
+        .iter()
+        .map(|(kind, status)| index_fix(&problem(*status, kind)))
+        .collect();
+    assert_eq!(fixes.len(), kinds.len());
+}
+
+#[test]
+fn a_full_dead_letter_file_is_told_once() {
+    let mut rig = Rig::new();
+    rig.batch();
+    let refused = || items(Verdict::Refused(problem(400, "document_parsing_exception")));
+    let full = rig.answer(refused());
+    assert_eq!(severities(&full), [Severity::Alarm]);
+    assert!(full[0].text.contains("dead_letter.max_bytes"));
+    assert!(rig.answer(refused()).is_empty());
+}
+
+#[test]
+fn documents_that_a_pipeline_drops_are_told_with_their_number_once_a_minute() {
+    let mut rig = Rig::new();
+    let dropped = |rig: &mut Rig, documents| {
+        rig.alarms.on_dropped_by_server(documents);
+        rig.look()
+    };
+    assert!(dropped(&mut rig, 3)[0].text.contains("dropped 3 documents"));
+    assert!(dropped(&mut rig, 4).is_empty());
+    rig.now += DROPPED_INTERVAL;
+    assert!(dropped(&mut rig, 5)[0].text.contains("dropped 9 documents"));
+    assert!(rig.look().is_empty());
+}
+
+#[test]
+fn a_full_spool_is_told_once_and_when_it_is_not_needed_any_more() {
+    let mut rig = Rig::new();
+    rig.batch();
+    rig.batch();
+    let told = rig.answer(RequestVerdict::Retry(problem(503, "")));
+    assert_eq!(severities(&told), [Severity::Warning, Severity::Alarm]);
+    assert!(told[1].text.contains("spool.max_bytes"), "{told:?}");
+    assert!(rig.answer(RequestVerdict::Retry(problem(503, ""))).is_empty());
+    rig.now += Duration::from_secs(2);
+    // Two requests, one slot: the second one goes out with the answer of the first.
+    let parcel = rig.poll().unwrap();
+    rig.flight
+        .on_answer(parcel, items(Verdict::Accepted), rig.moment());
+    let parcel = rig.poll().unwrap();
+    rig.flight
+        .on_answer(parcel, items(Verdict::Accepted), rig.moment());
+    rig.now += Duration::from_secs(2);
+    assert_eq!(rig.poll(), None);
+    assert_eq!(severities(&rig.look()), [Severity::Relief, Severity::Relief]);
+}
