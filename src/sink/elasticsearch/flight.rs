@@ -49,8 +49,9 @@ pub struct FlightConfig {
     pub max_in_flight: usize,
     /// gzip level of bodies that are made anew.
     pub compression: u8,
-    /// The budget of resident bytes. Half of it may be flying, half may be frames read back, a
-    /// quarter may wait for another attempt; when half of it is used, waiting batches are spooled.
+    /// The budget of resident bytes. Half of it may be flying and a quarter may wait for another
+    /// attempt, what was read back from the spool included; when half of it is used, waiting batches
+    /// are spooled.
     pub memory: u64,
     /// Delays after failures.
     pub backoff: Backoff,

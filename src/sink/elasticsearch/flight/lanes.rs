@@ -114,10 +114,6 @@ impl Lanes {
             Probe::Held | Probe::Unknown => Gate::Held { until, attempt },
         };
         self.set_gate(&index, gate);
-        // A refused frame is about to come back into its lane; otherwise it may have been the last.
-        if probe != Probe::Held {
-            self.end_if_empty(&index);
-        }
         true
     }
 

@@ -207,6 +207,26 @@ fn a_refused_document_is_acked_after_the_dead_letter_is_synced() {
 }
 
 #[test]
+fn parts_of_a_body_share_its_part_of_the_budget_and_give_back_what_they_do_not_need() {
+    let mut world = world();
+    world.letters_full = true;
+    world.batch(&["a"; 40]);
+    world.answer(0, |_, id| match id {
+        "id-1" => retry("", ""),
+        "id-2" => refuse("", ""),
+        _ => Verdict::Accepted,
+    });
+    world.step_letters();
+    let permits: Vec<u64> = world.flight.parcels().map(|parcel| parcel.permit).collect();
+    assert!(
+        permits.len() == 2 && permits.iter().all(|permit| *permit > 0),
+        "{permits:?}"
+    );
+    assert!(world.released_bytes > permits.iter().sum());
+    world.drain();
+}
+
+#[test]
 fn a_full_dead_letter_file_keeps_the_document_and_its_share_of_the_budget() {
     let mut world = world();
     world.letters_full = true;

@@ -78,7 +78,7 @@ impl Flight {
     /// Reads one frame ahead of the next free slot, and only when nothing was read ahead before.
     pub(super) fn read(&mut self, now: Instant) -> Option<Action> {
         let wanted = match self.health {
-            Health::Up => !self.is_congested() && !self.has_many_frames(),
+            Health::Up => !self.is_congested(),
             Health::Down { .. } => self.has_slot(now) && self.waiting() == 0,
         };
         if self.phase != Phase::Running || self.reading.is_some() || !self.loaded.is_empty() || !wanted {
@@ -202,15 +202,6 @@ impl Flight {
             .map(|(_, parcel)| parcel.body.resident_bytes())
             .sum();
         bytes > self.config.memory / 4 || self.delayed.len() >= MAX_DELAYED
-    }
-
-    /// Frames in memory, which no permit covers, are at their bound.
-    fn has_many_frames(&self) -> bool {
-        let frames = self
-            .parcels()
-            .filter(|parcel| matches!(parcel.origin, Origin::Frame(_)));
-        let bytes: u64 = frames.map(|parcel| parcel.body.resident_bytes()).sum();
-        bytes > self.config.memory / 2
     }
 
     /// Bodies that wait for a slot.
