@@ -15,7 +15,7 @@ use crate::codec::gzip::Compressor;
 use crate::parse::cri::{CriLine, CriParser, Tag};
 use crate::parse::docker;
 use crate::parse::partial::{Group, Part};
-use crate::record::{Batch, BatchSeq, FileId, FileRange, Flags, Line, Record, Span, Stamp, Stream};
+use crate::record::{Batch, BatchSeq, FileId, FileRange, Flags, Joined, Line, Record, Span, Stamp, Stream};
 use crate::sink::elasticsearch::encode::{EncodeConfig, Encoder, FileKey};
 use crate::sink::elasticsearch::schema::Fragment;
 use crate::source::lines::cut;
@@ -49,6 +49,8 @@ pub struct Handout {
     pub batch: Batch,
     /// For the tracker.
     pub ranges: Vec<FileRange>,
+    /// Messages in it whose parts lie apart; for the tracker, too.
+    pub joined: Vec<Joined>,
 }
 
 /// The hot path of one reader thread.
@@ -59,6 +61,7 @@ pub struct Reader {
     max_line: usize,
     next_seq: BatchSeq,
     ready: Vec<Handout>,
+    joined: Vec<Joined>,
     unusual: Unusual,
     lines: u64,
 }
@@ -78,6 +81,7 @@ impl Reader {
             max_line,
             next_seq: 1,
             ready: Vec::new(),
+            joined: Vec::new(),
             unusual: Unusual::default(),
             lines: 0,
         }
@@ -146,7 +150,12 @@ impl Reader {
                 body,
             };
             self.next_seq += 1;
-            self.ready.push(Handout { batch, ranges });
+            let joined = std::mem::take(&mut self.joined);
+            self.ready.push(Handout {
+                batch,
+                ranges,
+                joined,
+            });
         }
     }
 
@@ -339,6 +348,7 @@ impl Reader {
     }
 
     fn push_group(&mut self, stream: Stream, group: Group, fragment: &Fragment, now: Instant) {
+        self.joined.extend(group.apart());
         let record = Record {
             stamp: group.stamp,
             stream: Some(stream),

@@ -230,6 +230,14 @@ pub struct FileRange {
     pub stamp_before: Option<Stamp>,
 }
 
+/// A message whose parts do not lie one after the other: in two files, or with other lines between
+/// them. To be read again it must be read again as a whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Joined {
+    /// One for each file, at most two: where the parts begin, and the offset after them.
+    pub pieces: Vec<(FileRange, u64)>,
+}
+
 /// Number of a frame in the spool.
 pub type FrameSeq = u64;
 

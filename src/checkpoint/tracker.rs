@@ -5,7 +5,7 @@
 //! ascend, so the oldest batch of a file usually holds its lowest start, but a record that began
 //! long before (a joined message) may lie in a later one: the minimum over all is taken.
 
-use crate::record::{BatchSeq, FileId, FileRange};
+use crate::record::{BatchSeq, FileId, FileRange, Joined, Stamp};
 use std::collections::{BTreeMap, HashMap};
 
 /// The unacked batches of one reader.
@@ -13,7 +13,11 @@ use std::collections::{BTreeMap, HashMap};
 pub struct Tracker {
     batches: BTreeMap<BatchSeq, Vec<FileId>>,
     files: HashMap<FileId, BTreeMap<BatchSeq, FileRange>>,
+    joined: Vec<Joined>,
 }
+
+/// For each file the offset to go on from, with the last valid stamp before it.
+pub type Offsets = HashMap<FileId, (u64, Option<Stamp>)>;
 
 impl Tracker {
     /// A batch was handed to the sink.
@@ -47,6 +51,35 @@ impl Tracker {
             .values()
             .min_by_key(|range| range.start)
             .copied()
+    }
+
+    /// Messages that were handed out lie apart: what is read again must not begin inside of them.
+    pub fn on_joined(&mut self, joined: Vec<Joined>) {
+        self.joined.extend(joined);
+    }
+
+    /// Moves safe offsets back to where no joined message is cut in two: its first part alone would
+    /// be joined with a stranger, its last part alone would be a message.
+    pub fn keep_whole(&mut self, offsets: &mut Offsets) {
+        let is_ahead = |offsets: &Offsets, joined: &Joined| {
+            let mut pieces = joined.pieces.iter();
+            pieces.any(|(range, end)| offsets.get(&range.file).is_some_and(|(offset, _)| offset < end))
+        };
+        let mut moved = true;
+        while std::mem::take(&mut moved) {
+            for joined in &self.joined {
+                if !is_ahead(offsets, joined) {
+                    continue;
+                }
+                for (range, _) in &joined.pieces {
+                    if let Some(at) = offsets.get_mut(&range.file).filter(|at| at.0 > range.start) {
+                        *at = (range.start, range.stamp_before);
+                        moved = true;
+                    }
+                }
+            }
+        }
+        self.joined.retain(|joined| is_ahead(offsets, joined));
     }
 
     /// Batches that are not acked.
@@ -88,6 +121,46 @@ mod tests {
         tracker.on_ack(1);
         assert_eq!(tracker.lowest(FileId(1)).unwrap().start, 10);
         assert_eq!(tracker.lowest(FileId(2)).unwrap().start, 0);
+    }
+
+    fn joined(pieces: &[(u128, u64, u64)]) -> Joined {
+        let pieces = pieces
+            .iter()
+            .map(|(file, start, end)| (range(*file, *start), *end));
+        Joined {
+            pieces: pieces.collect(),
+        }
+    }
+
+    fn kept(tracker: &mut Tracker, offsets: &[(u128, u64)]) -> Vec<u64> {
+        let mut all: Offsets = offsets
+            .iter()
+            .map(|(file, offset)| (FileId(*file), (*offset, None)))
+            .collect();
+        tracker.keep_whole(&mut all);
+        offsets.iter().map(|(file, _)| all[&FileId(*file)].0).collect()
+    }
+
+    #[test]
+    fn a_message_over_two_files_is_read_again_in_both_or_in_none() {
+        let mut tracker = Tracker::default();
+        tracker.on_joined(vec![joined(&[(1, 90, 100), (2, 5, 9)])]);
+        // Something before it in the first file is not safe.
+        assert_eq!(kept(&mut tracker, &[(1, 40), (2, 50)]), [40, 5]);
+        // Something before its end in the second one is not.
+        assert_eq!(kept(&mut tracker, &[(1, 100), (2, 0)]), [90, 0]);
+        assert_eq!(kept(&mut tracker, &[(1, 100), (2, 9)]), [100, 9]);
+        // Then it is forgotten.
+        assert_eq!(kept(&mut tracker, &[(1, 40), (2, 50)]), [40, 50]);
+    }
+
+    #[test]
+    fn a_message_with_other_lines_between_its_parts_is_not_cut() {
+        let mut tracker = Tracker::default();
+        // The second one reaches back over the end of the first.
+        tracker.on_joined(vec![joined(&[(1, 10, 30)]), joined(&[(1, 20, 40)])]);
+        assert_eq!(kept(&mut tracker, &[(1, 35)]), [10]);
+        assert_eq!(kept(&mut tracker, &[(1, 40)]), [40]);
     }
 
     proptest! {

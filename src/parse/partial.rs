@@ -7,7 +7,7 @@
 //! Nothing here waits, and nothing is dropped uncounted: bytes over the limit go to
 //! [`Group::skipped`].
 
-use crate::record::{FileId, Flags, Span, Stamp, Stream};
+use crate::record::{FileId, FileRange, Flags, Joined, Span, Stamp, Stream};
 use std::time::{Duration, Instant};
 
 /// An open message: the parts that came so far.
@@ -132,6 +132,29 @@ impl Partials {
 }
 
 impl Group {
+    /// The group's pieces when they do not lie one after the other.
+    pub fn apart(&self) -> Option<Joined> {
+        let in_one = self.second.is_none() && self.span.len() == self.source_bytes + self.skipped;
+        if in_one {
+            return None;
+        }
+        let spans = [Some(self.span), self.second].into_iter().zip(self.stamps_before);
+        let pieces = spans.filter_map(|(span, stamp_before)| {
+            let Span { file, start, end } = span?;
+            Some((
+                FileRange {
+                    file,
+                    start,
+                    stamp_before,
+                },
+                end,
+            ))
+        });
+        Some(Joined {
+            pieces: pieces.collect(),
+        })
+    }
+
     fn open(part: Part<'_>, max_message: usize, now: Instant) -> Group {
         let mut group = Group {
             stamp: part.stamp,

@@ -277,6 +277,7 @@ impl Source {
             self.desk
                 .tracker
                 .on_handed_out(handout.batch.seq, &handout.ranges);
+            self.desk.tracker.on_joined(handout.joined);
             self.desk.handed_out += handout.batch.body.source_bytes();
             self.budget.take(handout.batch.body.resident_bytes());
             self.waiting.push_back(handout.batch);

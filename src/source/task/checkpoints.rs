@@ -6,6 +6,7 @@ use super::files::{Source, hint};
 use super::identity::mark_of;
 use super::instance::Instance;
 use crate::checkpoint::snapshot::{CutEntry, Entry};
+use crate::checkpoint::tracker::Offsets;
 use crate::reader::FileState;
 use crate::record::{Stamp, Stream};
 use crate::source::tail::{RECENT_BYTES, Tail};
@@ -37,21 +38,39 @@ pub(super) fn commit(instance: &Instance, file: &FileState, desk: &Desk) -> (u64
 
 /// The entries of all files: those that are followed, and those that nobody has claimed.
 pub(super) fn entries(containers: &mut BTreeMap<String, Container>, desk: &mut Desk) -> Vec<Entry> {
+    let offsets = offsets(containers, desk);
     let mut entries: Vec<Entry> = desk.registry.unclaimed().cloned().collect();
     for container in containers.values() {
         for instance in container.instances.values() {
             for tail in instance.chain.tails() {
-                entries.extend(entry(&container.place, instance, tail, desk));
+                entries.extend(entry(&container.place, instance, tail, &offsets));
             }
         }
     }
     entries
 }
 
-fn entry(place: &Place, instance: &Instance, tail: &Tail<FileState>, desk: &Desk) -> Option<Entry> {
+fn offsets(containers: &BTreeMap<String, Container>, desk: &mut Desk) -> Offsets {
+    let mut offsets = Offsets::new();
+    for instance in containers
+        .values()
+        .flat_map(|container| container.instances.values())
+    {
+        let files = instance
+            .chain
+            .tails()
+            .iter()
+            .filter_map(|tail| tail.state.as_ref());
+        offsets.extend(files.map(|file| (file.id(), commit(instance, file, desk))));
+    }
+    desk.tracker.keep_whole(&mut offsets);
+    offsets
+}
+
+fn entry(place: &Place, instance: &Instance, tail: &Tail<FileState>, offsets: &Offsets) -> Option<Entry> {
     let identity = tail.identity?;
     let file = tail.state.as_ref()?;
-    let (offset, last_stamp) = commit(instance, file, desk);
+    let (offset, last_stamp) = *offsets.get(&file.id())?;
     let inode = hint(tail);
     let cuts = file.cuts().iter().filter(|cut| cut.end > offset);
     Some(Entry {

@@ -414,6 +414,46 @@ fn a_partial_line_is_joined_across_rotation() {
 }
 
 #[test]
+fn a_message_joined_across_rotation_is_read_again_as_a_whole() {
+    for interleaved in [false, true] {
+        let mut bench = Bench::new();
+        bench.acking = false;
+        bench.log("0.log", 0..1);
+        bench.expect(1);
+        bench.append("0.log", "2026-11-21T10:00:00.000000001Z stdout P m\n");
+        if interleaved {
+            // In one file, with a line of the other stream between the parts.
+            bench.append("0.log", "2026-11-21T10:00:00.000000002Z stderr F m1\n");
+            bench.until("the line between", |bench| bench.came.len() == 2);
+            bench.append("0.log", "2026-11-21T10:00:00.000000003Z stdout F 2\n");
+        } else {
+            bench.rename("0.log", "0.log.20261121-100000");
+            bench.append("0.log", "2026-11-21T10:00:00.000000002Z stdout F 1\n");
+        }
+        bench.log("0.log", 3..5);
+        bench.until("all of them", |bench| {
+            bench.came.len() == if interleaved { 5 } else { 4 }
+        });
+        // All but one batch are delivered: the one before the message, or the one with the line between.
+        let late = bench.unacked.remove(usize::from(interleaved));
+        for ack in std::mem::take(&mut bench.unacked) {
+            bench.source.on_note(Note::Acked(ack));
+        }
+        bench.save();
+        let first: Vec<_> = std::mem::take(&mut bench.came);
+        bench.crash();
+        bench.acking = true;
+        let expected = &first[late.batch as usize - 1];
+        bench.until("the unacked one", |bench| bench.came.contains(expected));
+        for _ in 0..5 {
+            bench.turn();
+        }
+        let strangers = bench.came.iter().filter(|came| !first.contains(came));
+        assert_eq!(strangers.collect::<Vec<_>>(), Vec::<&(String, String)>::new());
+    }
+}
+
+#[test]
 fn a_deleted_file_is_read_to_its_end_and_a_torn_line_ships() {
     let mut bench = Bench::new();
     bench.log("0.log", 0..1);
