@@ -11,6 +11,8 @@
 mod agent;
 mod cli;
 mod corpus;
+mod crash;
 mod docs;
 mod e2e;
 mod layering;
+mod traffic;

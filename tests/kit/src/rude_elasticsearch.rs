@@ -318,6 +318,11 @@ impl RudeElasticsearch {
         self.wait_until(patience, |server| server.requests() >= count)
     }
 
+    /// Waits until no connection is open: after a client has died, what it had sent is then stored.
+    pub fn wait_for_disconnection(&self, patience: Duration) -> bool {
+        self.wait_until(patience, |server| server.shared.open_connections() == 0)
+    }
+
     /// Waits until so many requests are stalled at once.
     pub fn wait_for_stalled(&self, count: u64, patience: Duration) -> bool {
         self.wait_until(patience, |server| {

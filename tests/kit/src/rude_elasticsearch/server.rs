@@ -163,10 +163,16 @@ impl Shared {
                 if let Some(stream) = lock(&shared.connections).remove(&number) {
                     let _gone = stream.shutdown(Shutdown::Both);
                 }
+                shared.progressed();
             });
         }
         drop(listener);
         self.cut_all();
+    }
+
+    /// How many connections are open.
+    pub(super) fn open_connections(&self) -> usize {
+        lock(&self.connections).len()
     }
 
     /// Cuts every open connection.
