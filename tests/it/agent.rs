@@ -222,14 +222,17 @@ impl Agent {
         Ok((status, body.to_owned()))
     }
 
-    /// The status page.
+    /// The status page. The ledger's law holds on each that a test looks at.
     #[track_caller]
     pub(crate) fn status(&self) -> Status {
         let (code, body) = self.get("/status").unwrap_or_else(|error| {
             panic!("/status: {error}; log:\n{}", self.last_words());
         });
         assert_eq!(code, 200, "{body}");
-        Status(serde_json::from_str(&body).unwrap_or_else(|error| panic!("/status: {error} in {body}")))
+        let page = serde_json::from_str(&body).unwrap_or_else(|error| panic!("/status: {error} in {body}"));
+        let status = Status(page);
+        assert_eq!(status.imbalance(), 0, "the ledger's law: {}", status.0["ledger"]);
+        status
     }
 
     /// The sample of one series of `/metrics`, such as `longshore_documents_total{fate="duplicate"}`.

@@ -15,4 +15,6 @@ mod crash;
 mod docs;
 mod e2e;
 mod layering;
+mod ledger;
+mod metadata;
 mod traffic;
