@@ -9,6 +9,7 @@
 )]
 
 mod agent;
+mod bad_input;
 mod cli;
 mod corpus;
 mod crash;
