@@ -389,6 +389,11 @@ impl Source {
     /// Reads the files to their ends that only our descriptors keep.
     fn drain_deleted(&mut self) {
         let deadline = clock() + DRAIN_LIMIT;
+        self.desk.begin_turn(clock(), unix_ms());
+        // What was deleted since the last poll is seen only now.
+        for container in self.containers.values_mut() {
+            container.list_when_due(&mut self.desk);
+        }
         loop {
             self.desk.begin_turn(clock(), unix_ms());
             let mut more = false;

@@ -4,3 +4,4 @@
 mod exposure;
 mod kill9;
 mod second_agent;
+mod sigterm;

@@ -8,7 +8,7 @@ use longshore_kit::chance::Chance;
 use longshore_kit::lines::{CriDialect, Stream, message};
 use longshore_kit::rude_elasticsearch::RudeElasticsearch;
 use longshore_kit::simkubelet::rotation::{Compressed, Compressing};
-use longshore_kit::simkubelet::{ContainerLog, Node};
+use longshore_kit::simkubelet::{ContainerLog, Node, Pod};
 use longshore_kit::verifier::{Report, Verifier};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -167,6 +167,51 @@ impl Arrivals {
     }
 }
 
+/// One container that a test drives line by line.
+pub(crate) struct Solo {
+    pub(crate) pod: Pod,
+    pub(crate) log: ContainerLog,
+    /// Bytes that were written in all.
+    pub(crate) bytes: u64,
+    stream: String,
+    next: u64,
+    arrivals: Arc<Arrivals>,
+}
+
+impl Solo {
+    /// Container `app` of a pod in namespace `shop` on `node`; the pod's uid is `uid-<name>`.
+    pub(crate) fn new(node: &Node, name: &str, arrivals: &Arc<Arrivals>) -> Solo {
+        let pod = node.pod("shop", name, &format!("uid-{name}"));
+        Solo {
+            log: pod.container("app").expect("a log file"),
+            pod,
+            bytes: 0,
+            stream: name.to_owned(),
+            next: 0,
+            arrivals: Arc::clone(arrivals),
+        }
+    }
+
+    /// Writes messages with `pad` bytes of padding each; returns the bytes that this took.
+    pub(crate) fn write(&mut self, messages: u64, pad: usize) -> u64 {
+        let before = self.bytes;
+        for _ in 0..messages {
+            let now = unix_ns();
+            let text = message(&self.stream, self.next, now, pad);
+            self.arrivals.on_sent(&self.stream, self.next);
+            self.next += 1;
+            self.write_raw(&CriDialect::Containerd.lines(now, Stream::Stdout, text.as_bytes()));
+        }
+        self.bytes - before
+    }
+
+    /// Writes these bytes, whatever they are.
+    pub(crate) fn write_raw(&mut self, bytes: &[u8]) {
+        self.log.write(bytes).expect("the node's files can be written");
+        self.bytes += bytes.len() as u64;
+    }
+}
+
 /// Some containers, each in a pod of its own.
 pub(crate) struct Containers {
     writers: Vec<Writer>,
@@ -209,8 +254,18 @@ impl Containers {
         self.bytes.load(Ordering::SeqCst)
     }
 
+    /// So many steps, with no line left open.
+    ///
+    /// # Panics
+    /// When the node's files cannot be written.
+    pub(crate) fn steps(&mut self, count: u32) {
+        let done = (0..count).try_for_each(|_| self.step());
+        done.and_then(|()| self.finish_lines())
+            .expect("the node's files can be written");
+    }
+
     /// One step of each container and of its kubelet.
-    pub(crate) fn step(&mut self) -> io::Result<()> {
+    fn step(&mut self) -> io::Result<()> {
         for writer in &mut self.writers {
             let bytes = writer.write(&mut self.chance, &self.arrivals)?;
             self.bytes.fetch_add(bytes, Ordering::SeqCst);

@@ -152,7 +152,8 @@ impl Container {
         }
     }
 
-    fn list_when_due(&mut self, desk: &mut Desk) {
+    /// Lists the files when the directory has changed since, or long ago.
+    pub(super) fn list_when_due(&mut self, desk: &mut Desk) {
         let interval = desk.rescan_interval;
         let stale = self
             .listed_at
