@@ -161,7 +161,9 @@ impl Container {
         let stamp = desk.folders.stamp(&self.place.path).ok();
         let unix_ms = i128::from(desk.unix_ms);
         let settled = |stamp: &DirStamp| unix_ms - stamp.changed / 1_000_000 > MTIME_GRAIN_MS;
-        if !stale && !self.must_list && stamp == self.stamp {
+        // Neither a directory that is gone nor one that was just changing can be said to be the same.
+        let same = stamp.is_some() && stamp == self.stamp;
+        if !stale && !self.must_list && same {
             return;
         }
         match desk.folders.files(&self.place.path) {
