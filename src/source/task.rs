@@ -46,7 +46,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Events of the watch ask for a listing at most this often.
 const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 /// Deleted files that only we hold are drained for so long when the process ends.
-const DRAIN_LIMIT: Duration = Duration::from_millis(600);
+const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 /// A batch that waits for the sink's channel is offered again after this.
 const BLOCKED_WAIT: Duration = Duration::from_millis(20);
 

@@ -5,7 +5,7 @@
 //! Requests are futures inside this task, so that nothing outlives it.
 //!
 //! The end: when the wish to stop has come (or the reader has dropped its end of the channel), what
-//! is in memory is still sent and answers are waited for, at most 3 s and only while the server is
+//! is in memory is still sent and answers are waited for, at most 2 s and only while the server is
 //! up; then everything goes to the spool, at most 1.2 s more; what is left then is counted.
 
 #![expect(
@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 /// How long answers are waited for after the wish to stop.
-const ANSWERS_WAIT: Duration = Duration::from_secs(3);
+const ANSWERS_WAIT: Duration = Duration::from_secs(2);
 /// How long the disks are waited for after that.
 const SAVE_WAIT: Duration = Duration::from_millis(1200);
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const END: Duration = Duration::from_secs(10);
 /// Lines that are written into a file after it was deleted: more than one read, so that a reader who is told to stop has
 /// them only when he goes for them.
-const LAST_WORDS: u64 = 5_000;
+const LAST_WORDS: u64 = 2_500;
 
 #[test]
 fn crash_sigterm() {
