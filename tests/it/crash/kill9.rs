@@ -23,6 +23,9 @@ const BATCH_DOCUMENTS: u64 = 200;
 const REFUSED_FOR_NOW: f64 = 0.1;
 const CUT: f64 = 0.02;
 
+/// Red without: `on_joined` in `Source::collect` (halves of messages arrive), `on_delivered_found` in `Spool::recover` (lines
+/// lost), the `unacked` candidate in `checkpoints::commit` (lines lost), `Registry::claim` in `Instance::identify` (lines
+/// twice), `Note::Acked` in `Source::on_note` (far more is sent again than the bound).
 #[test]
 fn crash_kill9() {
     let mut stage = Stage::new(seed("crash_kill9"));
