@@ -2,6 +2,8 @@
 //!
 //! Each status page that a test looks at is checked by the harness; here the ends are compared with the files.
 
+mod storm;
+
 use crate::agent::{Agent, Lodging, PATIENCE, Status};
 use longshore_kit::rude_elasticsearch::{Fates, Fault, Odds, RudeElasticsearch};
 use longshore_kit::simkubelet::{ContainerLog, Node};

@@ -5,7 +5,7 @@
 //! part removes a file only when all lines of it have arrived: a node that loses lines by itself proves nothing.
 
 use longshore_kit::chance::Chance;
-use longshore_kit::lines::{CriDialect, Stream, message};
+use longshore_kit::lines::{CriDialect, Stream, cri_line, message};
 use longshore_kit::rude_elasticsearch::RudeElasticsearch;
 use longshore_kit::simkubelet::rotation::{Compressed, Compressing};
 use longshore_kit::simkubelet::{ContainerLog, Node, Pod};
@@ -196,13 +196,24 @@ impl Solo {
     pub(crate) fn write(&mut self, messages: u64, pad: usize) -> u64 {
         let before = self.bytes;
         for _ in 0..messages {
-            let now = unix_ns();
-            let text = message(&self.stream, self.next, now, pad);
-            self.arrivals.on_sent(&self.stream, self.next);
-            self.next += 1;
-            self.write_raw(&CriDialect::Containerd.lines(now, Stream::Stdout, text.as_bytes()));
+            self.write_message(pad, "");
         }
         self.bytes - before
+    }
+
+    /// Writes a message, and more text behind it on the same line; returns the bytes of both.
+    pub(crate) fn write_message(&mut self, pad: usize, more: &str) -> usize {
+        let now = unix_ns();
+        let text = message(&self.stream, self.next, now, pad) + more;
+        self.arrivals.on_sent(&self.stream, self.next);
+        self.next += 1;
+        self.write_raw(&cri_line(
+            &CriDialect::Containerd.stamp(now),
+            Stream::Stdout,
+            "F",
+            text.as_bytes(),
+        ));
+        text.len()
     }
 
     /// Writes these bytes, whatever they are.
