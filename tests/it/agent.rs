@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::lchown;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -23,6 +25,8 @@ use tempfile::TempDir;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a fact is asked for when the log is silent.
 const POLL: Duration = Duration::from_millis(25);
+/// Who has no more rights than anybody.
+const NOBODY: u32 = 65_534;
 /// Lines of the log in a panic.
 const LAST_WORDS: usize = 25;
 /// What the agent may find in our environment and must not.
@@ -101,6 +105,22 @@ impl Lodging {
         Agent::start(&config)
     }
 
+    /// Starts the agent as somebody whom file permissions bind: as ourselves, or as *nobody* when we are root. Then all of
+    /// the directory is his, and the binary is copied into it, because he may not reach ours.
+    pub(crate) fn start_unprivileged(&self) -> Agent {
+        let config = self.root().join("longshore.yaml");
+        fs::write(&config, self.config.to_string()).expect("the config can be written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+        if rustix::process::geteuid().is_root() {
+            let binary = self.root().join("longshore");
+            fs::copy(env!("CARGO_BIN_EXE_longshore"), &binary).expect("the binary can be copied");
+            give_away(self.root()).expect("files can be given away");
+            command = Command::new(binary);
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Agent::spawn(command, &config)
+    }
+
     /// The rows of the dead-letter file, oldest first; none when there is no file.
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
         let dir = self.state().join("dead-letter");
@@ -117,6 +137,17 @@ impl Lodging {
         })
         .collect()
     }
+}
+
+/// Gives a directory and all that is in it to *nobody*.
+fn give_away(path: &Path) -> io::Result<()> {
+    lchown(path, Some(NOBODY), Some(NOBODY))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give_away(&entry?.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A running agent. Dropping it kills it.
@@ -155,7 +186,10 @@ impl Ended {
 
 impl Agent {
     fn start(config: &Path) -> Agent {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+        Agent::spawn(Command::new(env!("CARGO_BIN_EXE_longshore")), config)
+    }
+
+    fn spawn(mut command: Command, config: &Path) -> Agent {
         for name in ENVIRONMENT {
             command.env_remove(name);
         }

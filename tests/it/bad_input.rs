@@ -1,5 +1,8 @@
 //! What is broken outside must not break the agent: the rows of the table "bad input", with the agent as a process.
 
+mod full_disk;
+mod unreadable;
+
 use crate::agent::{Agent, Lodging, PATIENCE};
 use longshore_kit::rude_elasticsearch::{Fault, Odds, Refused, RudeElasticsearch};
 use longshore_kit::simkubelet::{ContainerLog, Node};
@@ -94,6 +97,8 @@ fn lines_that_are_no_log_lines_are_shipped_as_text_and_flagged() {
 #[test]
 fn answers_that_are_no_answers_hold_everything_and_are_told() {
     let mut scene = Scene::new();
+    // Several batches each time: one stays in memory to try with, the others are spooled.
+    scene.lodging.config["batch"]["max_documents"] = 5.into();
     scene.write_lines(0..20);
     let mut agent = scene.lodging.start();
     agent.wait_until_delivered(scene.written);
@@ -114,9 +119,14 @@ fn answers_that_are_no_answers_hold_everything_and_are_told() {
         agent.wait_for(&format!("{what} to be told"), |agent| {
             let status = agent.status();
             let sink = &status.0["sink"];
-            status.ledger("read") == written && sink["up"] == false && sink["problem"].is_string()
+            let told = sink["up"] == false && sink["problem"].is_string();
+            told && status.ledger("read") == written && status.ledger("spooled") > 0
         });
         assert_eq!(agent.metric("longshore_sink_up"), 0.0, "{what}");
+        if matches!(trouble, Fault::Refuse(Refused::Unauthorized401)) {
+            assert_eq!(agent.metric("longshore_sink_hold"), 1.0, "{what}");
+            assert!(agent.log_line("ERROR").is_some(), "an alarm: {:?}", agent.log());
+        }
         scene.server.clear_faults();
         agent.wait_until_delivered(scene.written).assert_nothing_lost();
         assert_eq!(scene.server.count(), u64::from(lines), "{what}");

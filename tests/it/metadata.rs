@@ -155,6 +155,35 @@ fn an_api_server_that_is_down_delays_nothing_but_labels() {
     agent.terminate().assert_clean();
 }
 
+/// Red when `Instance::on_metadata` takes labels away that were known, or when a watch that breaks stays `live`.
+#[test]
+fn when_the_api_server_goes_away_known_pods_keep_labels_and_new_ones_wait_for_nothing() {
+    let mut stage = Stage::new();
+    stage.lodging.config["enrich"]["kubernetes"]["metadata_wait"] = "60s".into();
+    stage.apiserver.add_pod(labelled("web"));
+    let mut web = stage.container("web");
+    let mut agent = stage.lodging.start();
+    stage.document("web first");
+    stage.apiserver.off();
+    agent.wait_for("the outage to be known", |agent| watch_state(agent) == "down");
+    assert!(agent.status().0["watch"]["problem"].is_string());
+    assert_eq!(agent.metric("longshore_watch_state{state=\"down\"}"), 1.0);
+    let started = Instant::now();
+    let _late = stage.container("late");
+    let late = stage.document("late first");
+    // Not a measurement: a wait for metadata would have lasted a minute.
+    assert!(
+        started.elapsed() < Duration::from_secs(50),
+        "it waited for labels"
+    );
+    assert_eq!(late["longshore"]["flags"], json!(["metadata_missing"]));
+    write(&mut web, "web second");
+    let web = stage.document("web second");
+    assert_eq!(web["kubernetes"]["labels"], json!({"app": "web"}));
+    assert_eq!(web["longshore"], Value::Null, "{web}");
+    agent.terminate().assert_clean();
+}
+
 /// Red when `Cache::on_deleted` forgets at once.
 #[test]
 fn a_deleted_pods_last_lines_have_their_labels() {
