@@ -21,6 +21,7 @@ use crate::checkpoint::disk::CheckpointFolder;
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::task as checkpoint_task;
 use crate::config::{Config, MetadataSource};
+use crate::disk::{self, Disk};
 use crate::enrich::cache::{Directory, State};
 use crate::enrich::{client as pods, task as pod_task};
 use crate::flow::backoff::Backoff;
@@ -86,6 +87,7 @@ pub fn run(config: Config) -> anyhow::Result<Ended> {
 /// What all stages share.
 struct Agent {
     config: Config,
+    disk: Disk,
     board: Arc<Board>,
     directory: Arc<Directory>,
     signals: Signals,
@@ -123,6 +125,7 @@ impl Agent {
         Ok(Agent {
             board: Arc::new(Board::default()),
             directory: Arc::new(directory),
+            disk: disk::kernel(),
             signals,
             stop,
             config,
@@ -256,21 +259,22 @@ impl Agent {
             spool,
             ..
         } = &self.config;
-        let folder = CheckpointFolder::open(state_dir).context("cannot open the checkpoints")?;
+        let folder = CheckpointFolder::open(&self.disk, state_dir).context("cannot open the checkpoints")?;
         let loaded = folder.load();
         for damage in &loaded.damage {
             error!(
                 "checkpoint: {damage}; an older generation is used, lines may be sent again (and are then duplicates)"
             );
         }
-        let (spool, recovered) =
-            Spool::open(state_dir, spool.into(), spool.min_free).context("cannot open the spool")?;
+        let (spool, recovered) = Spool::open(&self.disk, state_dir, spool.into(), spool.min_free)
+            .context("cannot open the spool")?;
         for damage in &recovered.damage {
             error!("spool: {damage}");
         }
         self.board.spool().max_bytes = self.config.spool.max_bytes;
-        let dead_letters = DeadLetterFile::open(state_dir, sink.elasticsearch.dead_letter.max_bytes)
-            .context("cannot open the dead-letter file")?;
+        let dead_letters =
+            DeadLetterFile::open(&self.disk, state_dir, sink.elasticsearch.dead_letter.max_bytes)
+                .context("cannot open the dead-letter file")?;
         Ok(OpenState {
             folder,
             loaded,
@@ -304,6 +308,7 @@ impl Agent {
             metadata_wait: self.config.enrich.kubernetes.metadata_wait,
             limits: (&self.config.batch).into(),
             encode: (&self.config).into(),
+            disk: Disk::clone(&self.disk),
             compression: elasticsearch.compression,
             loaded,
             directory: Arc::clone(&self.directory),

@@ -8,7 +8,8 @@
 //!
 //! In reading order:
 //!
-//! - [`record`]: the nouns. [`codec`], [`flow`]: bytes to bytes; delays and permits.
+//! - [`record`]: the nouns. [`codec`], [`flow`]: bytes to bytes; delays and permits. [`disk`]: the file
+//!   system as a trait.
 //! - [`source`]: directories and bytes become lines; [`parse`]: lines become records; [`enrich`]:
 //!   pods become the ready-made part of documents; [`batch`]: documents become bodies.
 //! - [`reader`]: those stages as one pure function, driven by [`source::task`].
@@ -26,6 +27,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod disk;
 pub mod enrich;
 pub mod flow;
 pub mod lock;

@@ -4,14 +4,9 @@
 //! syncs the folder. A power cut at any point leaves one whole generation. Loading takes the newest
 //! one that decodes; damage never prevents a start.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this file is where checkpoints touch the disk"
-)]
-
 use super::snapshot::{self, Loaded};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use crate::disk::{self, Disk, How};
+use std::io;
 use std::path::{Path, PathBuf};
 
 const CURRENT: &str = "current";
@@ -21,16 +16,20 @@ const NEXT: &str = "next";
 /// The folder of the checkpoints.
 #[derive(Clone, Debug)]
 pub struct CheckpointFolder {
+    disk: Disk,
     path: PathBuf,
 }
 
 impl CheckpointFolder {
     /// Opens the folder below the state directory, and makes it when it is not there.
-    pub fn open(state_dir: &Path) -> io::Result<CheckpointFolder> {
+    pub fn open(disk: &Disk, state_dir: &Path) -> io::Result<CheckpointFolder> {
         let path = state_dir.join("checkpoints");
-        fs::create_dir_all(&path)?;
-        File::open(state_dir)?.sync_all()?;
-        Ok(CheckpointFolder { path })
+        disk.make_folder(&path)?;
+        disk.sync_folder(state_dir)?;
+        Ok(CheckpointFolder {
+            disk: Disk::clone(disk),
+            path,
+        })
     }
 
     /// The newest whole generation.
@@ -41,7 +40,7 @@ impl CheckpointFolder {
         };
         for name in [CURRENT, PREVIOUS] {
             let path = self.path.join(name);
-            let bytes = match fs::read(&path) {
+            let bytes = match disk::read(self.disk.as_ref(), &path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
@@ -63,26 +62,28 @@ impl CheckpointFolder {
     pub fn save(&self, bytes: &[u8]) -> io::Result<()> {
         let next = self.path.join(NEXT);
         let current = self.path.join(CURRENT);
-        let mut file = File::create(&next)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        match fs::rename(&current, self.path.join(PREVIOUS)) {
+        let mut file = self.disk.open(&next, How::Replace)?;
+        file.append(bytes)?;
+        file.sync()?;
+        match self.disk.rename(&current, &self.path.join(PREVIOUS)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        fs::rename(&next, &current)?;
-        File::open(&self.path)?.sync_all()
+        self.disk.rename(&next, &current)?;
+        self.disk.sync_folder(&self.path)
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test damages the files")]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn damage_of_the_newest_generation_falls_back_to_the_older() {
         let state = tempfile::tempdir().unwrap();
-        let folder = CheckpointFolder::open(state.path()).unwrap();
+        let folder = CheckpointFolder::open(&disk::kernel(), state.path()).unwrap();
         assert!(folder.load().first_start);
         folder.save(&snapshot::encode(&[])).unwrap();
         folder.save(b"second").unwrap();
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_cut_between_the_two_renames_loses_nothing() {
         let state = tempfile::tempdir().unwrap();
-        let folder = CheckpointFolder::open(state.path()).unwrap();
+        let folder = CheckpointFolder::open(&disk::kernel(), state.path()).unwrap();
         folder.save(&snapshot::encode(&[])).unwrap();
         fs::rename(
             state.path().join("checkpoints/current"),

@@ -194,6 +194,7 @@ fn metadata(config: &Config, origin: &Origin) -> Metadata {
 /// The id in the name of kubelet's link to the live file, as a run looks it up when the API server is silent.
 fn container_id(config: &Config, origin: &Origin) -> Option<String> {
     let folders = LogFolders {
+        disk: crate::disk::kernel(),
         root: config.source.pod_logs_dir.clone(),
         containers_dir: config.source.containers_dir.clone(),
         docker_roots: config.source.docker_roots.clone(),

@@ -12,10 +12,10 @@
 )]
 
 use crate::config::{Auth, Tls};
+use crate::disk::{Disk, How, OpenFile, Stat};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Name of the folder below the state directory.
@@ -35,18 +35,20 @@ pub fn dead_letter_path(state_dir: &Path) -> PathBuf {
 /// The dead-letter file, open for appending.
 #[derive(Debug)]
 pub struct DeadLetterFile {
+    disk: Disk,
     path: PathBuf,
-    file: File,
+    file: Box<dyn OpenFile>,
     max_bytes: u64,
 }
 
 impl DeadLetterFile {
     /// Opens the file below `state_dir`, makes it when it is not there, and cuts a torn last row.
     /// It never grows beyond `max_bytes`.
-    pub fn open(state_dir: &Path, max_bytes: u64) -> io::Result<DeadLetterFile> {
+    pub fn open(disk: &Disk, state_dir: &Path, max_bytes: u64) -> io::Result<DeadLetterFile> {
         let path = dead_letter_path(state_dir);
-        let file = open_whole(&path)?;
+        let file = open_whole(disk, &path)?;
         Ok(DeadLetterFile {
+            disk: Disk::clone(disk),
             path,
             file,
             max_bytes,
@@ -63,10 +65,10 @@ impl DeadLetterFile {
         if len + rows.len() as u64 > self.max_bytes {
             return Ok(false);
         }
-        let written = self.file.write_all(rows).and_then(|()| self.file.sync_data());
+        let written = self.file.append(rows).and_then(|()| self.file.sync());
         if let Err(error) = written {
             // Best effort: what stays is a torn row, which the next open cuts, or rows that count twice.
-            let _cut = self.file.set_len(len);
+            let _cut = self.file.cut(len);
             return if error.kind() == io::ErrorKind::StorageFull {
                 Ok(false)
             } else {
@@ -78,51 +80,46 @@ impl DeadLetterFile {
 
     /// Bytes of the file.
     pub fn bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.file.stat()?.len)
     }
 
     /// Opens the file anew when its name leads elsewhere: rows in a removed file would be lost.
     fn follow_name(&mut self) -> io::Result<()> {
-        let ours = self.file.metadata()?;
-        let same = fs::metadata(&self.path)
-            .is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
-        if !same {
-            self.file = open_whole(&self.path)?;
+        let ours = self.file.stat()?;
+        let same = |named: Stat| (named.dev, named.ino) == (ours.dev, ours.ino);
+        if !self.disk.stat(&self.path).is_ok_and(same) {
+            self.file = open_whole(&self.disk, &self.path)?;
         }
         Ok(())
     }
 }
 
 /// Opens a file of rows for appending, without a torn last row, and makes its name durable.
-fn open_whole(path: &Path) -> io::Result<File> {
+fn open_whole(disk: &Disk, path: &Path) -> io::Result<Box<dyn OpenFile>> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)?;
-    let len = file.metadata()?.len();
-    let whole = end_of_last_row(&mut file, len)?;
+    disk.make_folder(folder)?;
+    let mut file = disk.open(path, How::Append)?;
+    let len = file.stat()?.len;
+    let whole = end_of_last_row(file.as_ref(), len)?;
     if whole < len {
-        file.set_len(whole)?;
+        file.cut(whole)?;
     }
-    file.sync_all()?;
-    File::open(folder)?.sync_all()?;
+    file.sync()?;
+    disk.sync_folder(folder)?;
     if let Some(parent) = folder.parent() {
-        File::open(parent)?.sync_all()?;
+        disk.sync_folder(parent)?;
     }
     Ok(file)
 }
 
-fn end_of_last_row(file: &mut File, len: u64) -> io::Result<u64> {
+fn end_of_last_row(file: &dyn OpenFile, len: u64) -> io::Result<u64> {
     let mut end = len;
     while end > 0 {
         let start = end.saturating_sub(STEP);
         let mut step = vec![0; (end - start) as usize];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut step)?;
+        if file.read_at(&mut step, start)? < step.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if let Some(at) = memchr::memrchr(b'\n', &step) {
             return Ok(start + at as u64 + 1);
         }
@@ -219,10 +216,10 @@ mod tests {
     #[test]
     fn rows_are_kept_and_nobody_else_may_read_them() {
         let state = tempfile::tempdir().unwrap();
-        let mut file = DeadLetterFile::open(state.path(), 100).unwrap();
+        let mut file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 100).unwrap();
         assert!(file.append(b"{\"n\":1}\n").unwrap());
         drop(file);
-        let mut file = DeadLetterFile::open(state.path(), 100).unwrap();
+        let mut file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 100).unwrap();
         assert!(file.append(b"{\"n\":2}\n").unwrap());
         assert_eq!(read(state.path()), "{\"n\":1}\n{\"n\":2}\n");
         let mode = fs::metadata(dead_letter_path(state.path()))
@@ -236,13 +233,13 @@ mod tests {
     fn a_torn_last_row_is_cut_however_long_it_is() {
         for torn in [1, 10, STEP as usize - 1, STEP as usize, 3 * STEP as usize] {
             let state = tempfile::tempdir().unwrap();
-            drop(DeadLetterFile::open(state.path(), 100).unwrap());
+            drop(DeadLetterFile::open(&crate::disk::kernel(), state.path(), 100).unwrap());
             fs::write(
                 dead_letter_path(state.path()),
                 format!("whole\n{}", "x".repeat(torn)),
             )
             .unwrap();
-            let file = DeadLetterFile::open(state.path(), 100).unwrap();
+            let file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 100).unwrap();
             assert_eq!(
                 (file.bytes().unwrap(), read(state.path()).as_str()),
                 (6, "whole\n"),
@@ -254,7 +251,7 @@ mod tests {
     #[test]
     fn the_cap_holds_and_a_full_file_takes_no_part_of_the_rows() {
         let state = tempfile::tempdir().unwrap();
-        let mut file = DeadLetterFile::open(state.path(), 10).unwrap();
+        let mut file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 10).unwrap();
         assert!(file.append(b"12345\n").unwrap());
         assert!(!file.append(b"1\n345\n").unwrap());
         assert!(file.append(b"123\n").unwrap());
@@ -265,7 +262,7 @@ mod tests {
     fn room_is_made_by_moving_removing_or_emptying_the_file() {
         let state = tempfile::tempdir().unwrap();
         let path = dead_letter_path(state.path());
-        let mut file = DeadLetterFile::open(state.path(), 6).unwrap();
+        let mut file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 6).unwrap();
         let makers: [&dyn Fn(); 3] = [
             &|| fs::rename(&path, state.path().join("moved")).unwrap(),
             &|| fs::remove_file(&path).unwrap(),

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn each_append_is_confirmed_with_its_number_and_the_end_is_told() {
         let state = tempfile::tempdir().unwrap();
-        let file = DeadLetterFile::open(state.path(), 8).unwrap();
+        let file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 8).unwrap();
         let (commands, received) = channel();
         for (parcel, rows) in [(7, "12345\n"), (8, "too long\n"), (9, "6\n")] {
             commands

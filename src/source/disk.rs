@@ -3,18 +3,11 @@
 //! one of the configured docker roots. Nothing is ever written here, and nothing blocks (a FIFO or a
 //! device in the place of a log is refused).
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this file is where the log folders are read"
-)]
-
 use super::pod_path::{self, LogKind};
 use super::tail::{Inode, Listed};
+use crate::disk::{Disk, Kind, OpenFile, Sequential, Stat};
 use flate2::read::MultiGzDecoder;
-use rustix::fs::OFlags;
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Buffer in front of the inflater, in bytes.
@@ -26,6 +19,8 @@ const LISTINGS: usize = 8;
 /// The folders that are read.
 #[derive(Clone, Debug)]
 pub struct LogFolders {
+    /// Where they are.
+    pub disk: Disk,
     /// `pod_logs_dir`; may itself be a link.
     pub root: PathBuf,
     /// Where kubelet keeps its links, whose names tell container ids.
@@ -45,14 +40,14 @@ pub struct DirStamp {
 /// An open plain log file.
 #[derive(Debug)]
 pub struct LogFile {
-    file: File,
+    file: Box<dyn OpenFile>,
     /// Which file it is.
     pub inode: Inode,
 }
 
 /// An open compressed log file, read from its beginning.
 pub struct GzipFile {
-    decoder: MultiGzDecoder<BufReader<File>>,
+    decoder: MultiGzDecoder<BufReader<Sequential>>,
     /// Bytes that came out so far.
     pub inflated: u64,
 }
@@ -79,16 +74,11 @@ pub enum Inflated {
 impl LogFolders {
     /// Names of the real directories below the root (`relative` empty) or below a pod.
     pub fn directories(&self, relative: &str) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.root.join(relative))? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir()
-                && let Ok(name) = entry.file_name().into_string()
-            {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        let entries = self.disk.list(&self.root.join(relative))?.into_iter();
+        let folders = entries.filter(|entry| entry.kind == Kind::Folder);
+        Ok(folders
+            .filter_map(|entry| entry.name.into_string().ok())
+            .collect())
     }
 
     /// The log files of a container directory, as they were at one moment.
@@ -96,42 +86,39 @@ impl LogFolders {
     /// A name that vanishes while it is looked at means that kubelet is at work: a file that is just
     /// being replaced by its `.gz` would be in this list under neither name. So it is listed again.
     pub fn files(&self, relative: &str) -> io::Result<Vec<Listed>> {
-        let folder = self.root.join(relative);
-        let (mut listed, mut whole) = self.files_now(&folder)?;
+        let (mut listed, mut whole) = self.files_now(relative)?;
         for _ in 1..LISTINGS {
             if whole {
                 break;
             }
-            (listed, whole) = self.files_now(&folder)?;
+            (listed, whole) = self.files_now(relative)?;
         }
         Ok(listed)
     }
 
     /// The files, and whether every name was still there when it was looked at.
-    fn files_now(&self, folder: &Path) -> io::Result<(Vec<Listed>, bool)> {
+    fn files_now(&self, relative: &str) -> io::Result<(Vec<Listed>, bool)> {
         let (mut listed, mut whole) = (Vec::new(), true);
-        for entry in fs::read_dir(folder)? {
-            let Ok(name) = entry?.file_name().into_string() else {
+        let folder = self.root.join(relative);
+        for entry in self.disk.list(&folder)? {
+            let Ok(name) = entry.name.into_string() else {
                 continue;
             };
             let Some(log) = pod_path::log_file(&name) else {
                 continue;
             };
-            let path = folder.join(&name);
-            let is_live = log.kind == LogKind::Live;
-            let Some(metadata) = self
-                .resolve(&path, is_live)
-                .and_then(|path| fs::symlink_metadata(path).ok())
-            else {
-                whole &= fs::symlink_metadata(&path).is_ok();
+            let may_link = log.kind == LogKind::Live;
+            let Ok(place) = self.place(&format!("{relative}/{name}"), may_link) else {
+                whole &= self.disk.stat(&folder.join(&name)).is_ok();
                 continue;
             };
-            if metadata.is_file() {
+            if place.stat.kind == Kind::File {
+                let (inode, size) = (inode(&place.stat), place.stat.len);
                 listed.push(Listed {
                     name,
                     log,
-                    inode: inode(&metadata),
-                    size: metadata.len(),
+                    inode,
+                    size,
                 });
             }
         }
@@ -140,24 +127,23 @@ impl LogFolders {
 
     /// When the directory was last changed.
     pub fn stamp(&self, relative: &str) -> io::Result<DirStamp> {
-        let metadata = fs::metadata(self.root.join(relative))?;
-        let changed = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        let stat = self.disk.stat(&self.root.join(relative))?;
         Ok(DirStamp {
-            inode: inode(&metadata),
-            changed,
+            inode: inode(&stat),
+            changed: stat.changed,
         })
     }
 
     /// Opens a plain log file.
     pub fn open(&self, relative: &str) -> io::Result<LogFile> {
         let file = self.open_regular(relative)?;
-        let inode = inode(&file.metadata()?);
+        let inode = inode(&file.stat()?);
         Ok(LogFile { file, inode })
     }
 
     /// Opens a compressed log file.
     pub fn open_gzip(&self, relative: &str) -> io::Result<GzipFile> {
-        let file = self.open_regular(relative)?;
+        let file = Sequential::new(self.open_regular(relative)?);
         Ok(GzipFile {
             decoder: MultiGzDecoder::new(BufReader::with_capacity(GZIP_BUFFER, file)),
             inflated: 0,
@@ -166,27 +152,28 @@ impl LogFolders {
 
     /// Size of the uncompressed text, modulo 2³², from the footer (RFC 1952, ISIZE of the last member).
     pub fn gzip_size(&self, relative: &str) -> io::Result<u32> {
-        let mut file = self.open_regular(relative)?;
-        file.seek(SeekFrom::End(-4))?;
+        let file = self.open_regular(relative)?;
+        let footer = file.stat()?.len.checked_sub(4);
+        let footer = footer.ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut size = [0; 4];
-        file.read_exact(&mut size)?;
+        if file.read_at(&mut size, footer)? < size.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(u32::from_le_bytes(size))
     }
 
     /// The size of a file by name, without opening it, and which file it is.
     pub fn look(&self, relative: &str) -> io::Result<(u64, Inode)> {
-        let path = self.root.join(relative);
-        let path = self.resolve(&path, true).ok_or(io::ErrorKind::NotFound)?;
-        let metadata = fs::symlink_metadata(path)?;
-        Ok((metadata.len(), inode(&metadata)))
+        let stat = self.place(relative, true)?.stat;
+        Ok((stat.len, inode(&stat)))
     }
 
     /// The container id in the name of kubelet's link to the log of this restart:
     /// `<pod>_<namespace>_<container>-<id>.log` (kubelet, `legacyLogSymlink`).
     pub fn container_id(&self, pod: &str, namespace: &str, container: &str, log: &str) -> Option<String> {
         let prefix = format!("{pod}_{namespace}_{container}-");
-        for entry in fs::read_dir(&self.containers_dir).ok()? {
-            let Ok(name) = entry.ok()?.file_name().into_string() else {
+        for entry in self.disk.list(&self.containers_dir).ok()? {
+            let Ok(name) = entry.name.into_string() else {
                 continue;
             };
             let id = name
@@ -196,7 +183,7 @@ impl LogFolders {
             else {
                 continue;
             };
-            let target = fs::read_link(self.containers_dir.join(&name)).ok()?;
+            let target = self.disk.link(&self.containers_dir.join(&name)).ok()?;
             if target.ends_with(log) {
                 return Some(id.to_owned());
             }
@@ -204,49 +191,51 @@ impl LogFolders {
         None
     }
 
-    fn open_regular(&self, relative: &str) -> io::Result<File> {
-        let path = self.root.join(relative);
-        let path = self.resolve(&path, true).ok_or(io::ErrorKind::NotFound)?;
-        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits() as i32)
-            .open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(file)
+    fn open_regular(&self, relative: &str) -> io::Result<Box<dyn OpenFile>> {
+        let place = self.place(relative, true)?;
+        self.disk.open_beneath(&place.root, &place.relative)
     }
 
-    /// The path itself, or where it leads when it is a link that may be followed.
-    fn resolve(&self, path: &Path, may_link: bool) -> Option<PathBuf> {
-        if !fs::symlink_metadata(path).ok()?.file_type().is_symlink() {
-            return Some(path.to_owned());
+    /// Where a name leads: to itself, or into a docker root when it is a link that may be followed.
+    fn place(&self, relative: &str, may_link: bool) -> io::Result<Place> {
+        let path = self.root.join(relative);
+        let stat = self.disk.stat(&path)?;
+        if stat.kind != Kind::Link {
+            let (root, relative) = (self.root.clone(), relative.into());
+            return Ok(Place { root, relative, stat });
         }
-        let target = fs::canonicalize(path).ok().filter(|_| may_link)?;
-        let allowed = |root: &PathBuf| fs::canonicalize(root).is_ok_and(|root| target.starts_with(root));
-        self.docker_roots.iter().any(allowed).then_some(target)
+        if !may_link {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let target = self.disk.canonical(&path)?;
+        for root in &self.docker_roots {
+            if let Ok(root) = self.disk.canonical(root)
+                && let Ok(relative) = target.strip_prefix(&root).map(Path::to_owned)
+            {
+                let stat = self.disk.stat(&target)?;
+                return Ok(Place { root, relative, stat });
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
     }
+}
+
+/// Where a log file is, below a root that it may be opened under.
+struct Place {
+    root: PathBuf,
+    relative: PathBuf,
+    stat: Stat,
 }
 
 impl LogFile {
     /// Its size now, in bytes.
     pub fn size(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.file.stat()?.len)
     }
 
     /// Reads at `offset` until the buffer is full or the file ends.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        self.file.read_at(buffer, offset)
     }
 }
 
@@ -270,22 +259,25 @@ impl GzipFile {
     }
 }
 
-fn inode(metadata: &Metadata) -> Inode {
+fn inode(stat: &Stat) -> Inode {
     Inode {
-        dev: metadata.dev(),
-        ino: metadata.ino(),
+        dev: stat.dev,
+        ino: stat.ino,
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test makes the files that are read")]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::Write;
     use std::os::unix::fs::symlink;
 
     fn folders(root: &Path) -> LogFolders {
         let docker_roots = vec![root.join("docker")];
         LogFolders {
+            disk: crate::disk::kernel(),
             root: root.join("pods"),
             containers_dir: root.join("containers"),
             docker_roots,

@@ -23,6 +23,7 @@ use crate::batch::Limits;
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::codec::gzip::compressor;
 use crate::config;
+use crate::disk::Disk;
 use crate::enrich::cache::Directory;
 use crate::flow::budget::Budget;
 use crate::reader::Reader;
@@ -86,6 +87,8 @@ pub struct Setup {
     pub encode: EncodeConfig,
     /// gzip level.
     pub compression: u8,
+    /// Where the log files are.
+    pub disk: Disk,
     /// What the last checkpoint knew.
     pub loaded: Loaded,
     /// Metadata of pods.
@@ -136,6 +139,7 @@ impl Source {
             ..
         } = setup;
         let folders = LogFolders {
+            disk: setup.disk,
             root: source.pod_logs_dir.clone(),
             containers_dir: source.containers_dir.clone(),
             docker_roots: source.docker_roots.clone(),

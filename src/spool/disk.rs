@@ -5,30 +5,25 @@
 //! dropped the dirty pages (fsync semantics since Linux 4.13). The directory is synced when a segment
 //! is made or removed. Delivered frames are remembered in the file `delivered`, replaced atomically.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this file is where the spool touches the disk"
-)]
-
 use super::frame::{self, Frame};
 use super::index::{Index, Located, Plan, Quota, SegmentNumber};
 use super::protocol::Evicted;
 use super::segment::{self, Found};
 pub use crate::config::MinFree;
+use crate::disk::{self, Disk, How, OpenFile};
 use crate::record::Body;
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The spool folder.
 #[derive(Debug)]
 pub struct Spool {
+    disk: Disk,
     path: PathBuf,
     index: Index,
     min_free: MinFree,
-    active: Option<(SegmentNumber, File, u64)>,
+    active: Option<(SegmentNumber, Box<dyn OpenFile>, u64)>,
     delivered_dirty: bool,
 }
 
@@ -53,11 +48,17 @@ pub enum Appended {
 impl Spool {
     /// Opens the folder below the state directory and looks through every segment. Damage is skipped
     /// and reported, never an error.
-    pub fn open(state_dir: &Path, quota: Quota, min_free: MinFree) -> io::Result<(Spool, Recovered)> {
+    pub fn open(
+        disk: &Disk,
+        state_dir: &Path,
+        quota: Quota,
+        min_free: MinFree,
+    ) -> io::Result<(Spool, Recovered)> {
         let path = state_dir.join("spool");
-        fs::create_dir_all(&path)?;
-        File::open(state_dir)?.sync_all()?;
+        disk.make_folder(&path)?;
+        disk.sync_folder(state_dir)?;
         let mut spool = Spool {
+            disk: Disk::clone(disk),
             index: Index::new(quota),
             path,
             min_free,
@@ -98,8 +99,10 @@ impl Spool {
                 }
                 Err(error) => {
                     self.active = None;
-                    let len =
-                        fs::metadata(self.segment_path(segment)).map_or(offset, |metadata| metadata.len());
+                    let len = self
+                        .disk
+                        .stat(&self.segment_path(segment))
+                        .map_or(offset, |stat| stat.len);
                     self.index.on_append_failed(segment, len);
                     if error.kind() == io::ErrorKind::StorageFull {
                         return Ok(Appended::Full);
@@ -119,11 +122,9 @@ impl Spool {
             return Ok(None);
         };
         let mut bytes = vec![0; located.len as usize];
-        let file = File::open(self.segment_path(located.segment))?;
-        match file.read_exact_at(&mut bytes, located.offset) {
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-            _ => {}
-        }
+        let file = self.disk.open(&self.segment_path(located.segment), How::Read)?;
+        // What is missing fails the checksum.
+        file.read_at(&mut bytes, located.offset)?;
         match frame::decode(&bytes) {
             Ok(frame) if frame.sequence == sequence => Ok(Some(frame)),
             _ => Ok(None),
@@ -154,15 +155,11 @@ impl Spool {
             text.push_str(&format!("{sequence}\n"));
         }
         let next = self.path.join("delivered.next");
-        let mut file = File::create(&next)?;
-        writeln!(
-            file,
-            "longshore-delivered 1 {:08x}",
-            crc32fast::hash(text.as_bytes())
-        )?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        fs::rename(next, self.path.join("delivered"))?;
+        let crc = crc32fast::hash(text.as_bytes());
+        let mut file = self.disk.open(&next, How::Replace)?;
+        file.append(format!("longshore-delivered 1 {crc:08x}\n{text}").as_bytes())?;
+        file.sync()?;
+        self.disk.rename(&next, &self.path.join("delivered"))?;
         self.sync_folder()
     }
 
@@ -185,11 +182,13 @@ impl Spool {
         self.index.on_delivered_found(&delivered);
         for number in self.segment_numbers()? {
             let path = self.segment_path(number);
-            let mut bytes = Vec::new();
-            if let Err(error) = File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-                recovered.damage.push(format!("{}: {error}", path.display()));
-                continue;
-            }
+            let bytes = match disk::read(self.disk.as_ref(), &path) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    recovered.damage.push(format!("{}: {error}", path.display()));
+                    continue;
+                }
+            };
             let scan = segment::scan(&bytes);
             for at in &scan.damaged {
                 recovered
@@ -221,8 +220,8 @@ impl Spool {
 
     fn load_delivered(&self, damage: &mut Vec<String>) -> BTreeSet<u64> {
         let path = self.path.join("delivered");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match disk::read(self.disk.as_ref(), &path) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return BTreeSet::new(),
             Err(error) => {
                 damage.push(format!("{}: {error}", path.display()));
@@ -244,9 +243,9 @@ impl Spool {
 
     fn segment_numbers(&self) -> io::Result<Vec<SegmentNumber>> {
         let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let number: Option<SegmentNumber> = name
+        for entry in self.disk.list(&self.path)? {
+            let number: Option<SegmentNumber> = entry
+                .name
                 .to_str()
                 .and_then(|name| name.strip_suffix(".segment"))
                 .and_then(|n| n.parse().ok());
@@ -276,8 +275,7 @@ impl Spool {
                 }
                 Plan::Append { segment, create } => {
                     if create {
-                        let path = self.segment_path(segment);
-                        let file = OpenOptions::new().create_new(true).append(true).open(path)?;
+                        let file = self.disk.open(&self.segment_path(segment), How::New)?;
                         self.sync_folder()?;
                         self.active = Some((segment, file, 0));
                     }
@@ -297,13 +295,13 @@ impl Spool {
         let Some((_, file, len)) = &mut self.active else {
             return Err(io::Error::other("no active segment"));
         };
-        if let Err(error) = file.write_all(bytes) {
+        if let Err(error) = file.append(bytes) {
             // Cut the torn frame off, so that the quota is not eaten by garbage.
-            let _ = file.set_len(*len);
+            let _ = file.cut(*len);
             return Err(error);
         }
-        file.sync_data()?;
-        *len = file.seek(SeekFrom::End(0))?;
+        file.sync()?;
+        *len += bytes.len() as u64;
         Ok(())
     }
 
@@ -311,7 +309,7 @@ impl Spool {
         if self.active.as_ref().is_some_and(|(active, ..)| *active == number) {
             self.active = None;
         }
-        match fs::remove_file(self.segment_path(number)) {
+        match self.disk.remove(&self.segment_path(number)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -320,25 +318,30 @@ impl Spool {
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        self.disk.sync_folder(&self.path)
     }
 
     /// What the file system may still give above the floor.
     fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.path)?;
+        let space = self.disk.space(&self.path)?;
         let floor = match self.min_free {
             MinFree::Bytes(bytes) => bytes,
-            MinFree::Percent(percent) => stat.f_blocks * stat.f_frsize / 100 * u64::from(percent),
+            MinFree::Percent(percent) => space.total / 100 * u64::from(percent),
         };
-        Ok((stat.f_bavail * stat.f_frsize).saturating_sub(floor))
+        Ok(space.available.saturating_sub(floor))
     }
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test looks at the files and damages them"
+)]
 mod tests {
     use super::super::frame::tests::body;
     use super::super::index::WhenFull;
     use super::*;
+    use std::fs;
 
     const QUOTA: Quota = Quota {
         max_bytes: 4000,
@@ -347,7 +350,7 @@ mod tests {
     };
 
     fn open(state: &Path, quota: Quota) -> (Spool, Recovered) {
-        Spool::open(state, quota, MinFree::Bytes(0)).unwrap()
+        Spool::open(&disk::kernel(), state, quota, MinFree::Bytes(0)).unwrap()
     }
 
     fn append(spool: &mut Spool) -> u64 {

@@ -126,7 +126,7 @@ mod tests {
             segment_bytes: 1 << 24,
             when_full: WhenFull::Block,
         };
-        let (spool, _) = Spool::open(state.path(), quota, MinFree::Bytes(0)).unwrap();
+        let (spool, _) = Spool::open(&crate::disk::kernel(), state.path(), quota, MinFree::Bytes(0)).unwrap();
         let (commands, to_thread) = channel();
         let (reports, mut from_thread) = tokio::sync::mpsc::unbounded_channel();
         let thread = std::thread::spawn(move || run(spool, &to_thread, &reports));

@@ -193,11 +193,13 @@ fn arrow(source: &Source, named: &[String]) -> Option<String> {
     }
     let into_shell = matches!(target_role, Role::Shell | Role::Disk);
     let allowed = match (from, role) {
+        // The file system as a trait: for shells, whatever stage they belong to.
+        (stage, Role::Shell | Role::Disk) if STAGES.contains(&stage) && target == "disk" => true,
         ("main", _) => matches!(target, "cli" | "config" | "agent"),
         ("cli", _) => target != "main",
         ("agent", _) => !matches!(target, "main" | "cli"),
         ("admin", _) => matches!(target, "telemetry" | "config" | "record"),
-        ("record" | "config", _) => false,
+        ("record" | "config" | "disk", _) => false,
         ("codec" | "flow", _) => target == "record",
         ("telemetry", _) => matches!(target, "record" | "config"),
         ("reader", _) => match target {

@@ -85,7 +85,7 @@ impl State {
     }
 
     fn checkpoints(&self) {
-        let folder = CheckpointFolder::open(self.path()).unwrap();
+        let folder = CheckpointFolder::open(&crate::disk::kernel(), self.path()).unwrap();
         folder
             .save(&snapshot::encode(&[entry("web-0", 10, false)]))
             .unwrap();
@@ -102,7 +102,8 @@ impl State {
             segment_bytes: 400,
             when_full: WhenFull::Block,
         };
-        let (mut spool, _) = Spool::open(self.path(), quota, MinFree::Bytes(0)).unwrap();
+        let (mut spool, _) =
+            Spool::open(&crate::disk::kernel(), self.path(), quota, MinFree::Bytes(0)).unwrap();
         for lane in [None, None, None, Some("logs-b"), None] {
             let appended = spool.append(lane, &body(3), &mut Vec::new()).unwrap();
             assert!(matches!(appended, Appended::Frame(_)));
@@ -133,7 +134,7 @@ impl State {
         ];
         // Rows of another day that somebody moved aside, and the file that the sink writes to.
         write(&self.path().join("dead-letter/2026-03-03.ndjson"), first.concat());
-        let mut file = DeadLetterFile::open(self.path(), 1 << 20).unwrap();
+        let mut file = DeadLetterFile::open(&crate::disk::kernel(), self.path(), 1 << 20).unwrap();
         let second = row("id-1", "document_parsing_exception", "again, after a crash");
         assert!(file.append(&second).unwrap());
     }

@@ -64,6 +64,7 @@ fn setup(config: &config::Source, loaded: Loaded) -> (Source, mpsc::Receiver<Bat
             json: JsonMode::Off,
         },
         compression: 0,
+        disk: crate::disk::kernel(),
         loaded,
         directory: Arc::new(Directory::off("node")),
         budget: Arc::new(Budget::new(64 << 20)),

@@ -185,6 +185,9 @@ fn arrows_never_point_up() {
         ("reader.rs", "use crate::telemetry::ledger::Ledger;"),
         ("reader.rs", "use crate::source::task::Source;"),
         ("reader.rs", "use crate::source::disk::LogFile;"),
+        ("reader.rs", "use crate::disk::Disk;"),
+        ("spool/index.rs", "use crate::disk::Disk;"),
+        ("disk.rs", "use crate::record::Body;"),
         ("reader.rs", "use crate::sink::elasticsearch::response;"),
         ("reader/state.rs", "use crate::agent::Agent;"),
         ("admin.rs", "use crate::spool::index::Index;"),
@@ -223,6 +226,8 @@ fn arrows_down_are_fine() {
             "use super::schema; use crate::codec::escape; use crate::config::Config;",
         ),
         ("codec/gzip.rs", "use crate::record::Body;"),
+        ("spool/disk.rs", "use crate::disk::{Disk, How};"),
+        ("source/task.rs", "use crate::disk::Disk;"),
         ("lib.rs", "pub mod agent; pub use agent::Agent;"),
     ] {
         fine(file, allowed);

@@ -56,8 +56,10 @@ impl Rig {
     fn start(state: &Path, elasticsearch: &Elasticsearch, quota: Quota) -> Rig {
         let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::new(elasticsearch).unwrap();
-        let (spool_disk, recovered) = Spool::open(state, quota, MinFree::Bytes(0)).unwrap();
-        let letters = DeadLetterFile::open(state, elasticsearch.dead_letter.max_bytes).unwrap();
+        let (spool_disk, recovered) =
+            Spool::open(&crate::disk::kernel(), state, quota, MinFree::Bytes(0)).unwrap();
+        let letters =
+            DeadLetterFile::open(&crate::disk::kernel(), state, elasticsearch.dead_letter.max_bytes).unwrap();
         let (batches, batches_in) = mpsc::channel(4);
         let (spool, spool_in) = std_mpsc::channel();
         let (spool_told, spool_reports) = mpsc::unbounded_channel();
