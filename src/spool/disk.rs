@@ -5,6 +5,8 @@
 //! dropped the dirty pages (fsync semantics since Linux 4.13). The directory is synced when a segment
 //! is made or removed. Delivered frames are remembered in the file `delivered`, replaced atomically.
 
+pub mod turn;
+
 use super::frame::{self, Frame};
 use super::index::{Index, Located, Plan, Quota, SegmentNumber};
 use super::protocol::Evicted;

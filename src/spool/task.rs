@@ -1,9 +1,8 @@
 //! The loop of the spool's thread: commands enter, confirmations leave. It is the thread that waits
-//! for the disk: bodies and dead letters are confirmed after their sync.
+//! for the disk; what it does with a command is [`turn::execute`].
 
-use super::disk::{Appended, Spool};
-use super::protocol::{Command, Evicted, Report};
-use crate::record::Body;
+use super::disk::{Spool, turn};
+use super::protocol::{Command, Report};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
@@ -11,15 +10,27 @@ use tracing::{error, warn};
 
 /// How often the set of delivered frames is made durable.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Commands that are carried out together, and share a sync.
+const COMMANDS_MAX: usize = 64;
 
 /// Runs until [`Command::Close`] or until the other side is gone.
 pub fn run(mut spool: Spool, commands: &Receiver<Command>, reports: &UnboundedSender<Report>) {
+    // The receiver lives as long as the agent; a closed channel only means that it is ending.
+    let mut report = |report| {
+        let _ = reports.send(report);
+    };
     let mut save_at = clock() + SAVE_INTERVAL;
-    loop {
+    let mut open = true;
+    while open {
         match commands.recv_timeout(save_at.saturating_duration_since(clock())) {
-            Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return close(spool, reports),
-            Ok(command) => execute(&mut spool, command, reports),
+            Ok(first) => {
+                let waiting = commands.try_iter().take(COMMANDS_MAX - 1);
+                let commands: Vec<Command> = std::iter::once(first).chain(waiting).collect();
+                open = !commands.iter().any(|command| matches!(command, Command::Close));
+                turn::execute(&mut spool, commands, &mut report);
+            }
             Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => open = false,
         }
         // Not only when nothing comes: a spool that drains for hours must not be sent again as a whole.
         if clock() >= save_at {
@@ -29,76 +40,10 @@ pub fn run(mut spool: Spool, commands: &Receiver<Command>, reports: &UnboundedSe
             save_at = clock() + SAVE_INTERVAL;
         }
     }
-}
-
-fn close(mut spool: Spool, reports: &UnboundedSender<Report>) {
     if let Err(error) = spool.close() {
         error!(%error, "cannot save which frames are delivered; they may be sent again");
     }
-    let _ = reports.send(Report::Closed);
-}
-
-fn execute(spool: &mut Spool, command: Command, reports: &UnboundedSender<Report>) {
-    // The receiver lives as long as the agent; a closed channel only means that it is ending.
-    let report = |report| {
-        let _ = reports.send(report);
-    };
-    match command {
-        Command::Append { parcel, body, lane } => {
-            let mut evicted = Vec::new();
-            let frame = match spool.append(lane.as_deref(), &body, &mut evicted) {
-                Ok(Appended::Frame(sequence)) => Some(sequence),
-                Ok(Appended::Full) => None,
-                Err(error) => {
-                    error!(%error, "cannot write to the spool; reading stops until it can");
-                    None
-                }
-            };
-            evicted
-                .into_iter()
-                .for_each(|evicted| report(Report::Evicted(evicted)));
-            report(Report::Appended { parcel, frame });
-        }
-        Command::Read(frame) => report(Report::Frame {
-            frame,
-            body: read(spool, frame),
-        }),
-        Command::Done(frame) => {
-            if let Err(error) = spool.done(frame) {
-                warn!(%error, "cannot remove a segment of the spool");
-            }
-        }
-        Command::Close => {}
-    }
-    let index = spool.index();
-    report(Report::Size {
-        bytes: index.bytes(),
-        frames: index.frames(),
-        source_bytes: index.source_bytes(),
-    });
-}
-
-fn read(spool: &mut Spool, sequence: u64) -> Result<Body, Evicted> {
-    let problem = match spool.read(sequence) {
-        Ok(Some(frame)) => return Ok(frame.body),
-        Ok(None) => "checksum mismatch".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let located = spool.located(sequence);
-    let (documents, source_bytes) =
-        located.map_or((0, 0), |located| (located.documents, located.source_bytes));
-    error!(
-        sequence,
-        documents, source_bytes, problem, "a frame of the spool cannot be read and is lost"
-    );
-    if let Err(error) = spool.done(sequence) {
-        warn!(%error, "cannot remove a segment of the spool");
-    }
-    Err(Evicted {
-        sequence,
-        documents,
-        source_bytes,
-    })
+    report(Report::Closed);
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock of the spool's thread")]
