@@ -240,7 +240,7 @@ impl Agent {
         };
         let sink = spawn(runtime, sink_task::run(client, self.flight(), wiring, seed()));
         let setup = self.setup(state.loaded, budget, batches, saves, notes.clone());
-        let reader = ends.thread("reader", move || Source::new(setup).run(&notes_out))?;
+        let reader = ends.thread("reader", move || Source::run(setup, &notes_out))?;
         self.start_watch(runtime, notes.clone());
         Ok(Stages {
             reader,

@@ -36,6 +36,30 @@ pub enum Report {
     Closed,
 }
 
+/// Does one thing; false when that is to end. `failing`: whether the last append failed.
+pub fn execute(
+    file: &mut DeadLetterFile,
+    command: Command,
+    failing: &mut bool,
+    report: &mut dyn FnMut(Report),
+) -> bool {
+    let Command::Append { parcel, rows } = command else {
+        report(Report::Closed);
+        return false;
+    };
+    let result = file.append(&rows);
+    if let (Err(error), false) = (&result, *failing) {
+        error!(%error, "cannot write dead letters: refused documents are kept and tried again; look at the disk of state_dir");
+    }
+    *failing = result.is_err();
+    report(Report::Appended {
+        parcel,
+        written: result.unwrap_or(false),
+        bytes: file.bytes().unwrap_or(0),
+    });
+    true
+}
+
 /// Runs until [`Command::Close`] or until the other side is gone.
 pub fn run_dead_letters(
     mut file: DeadLetterFile,
@@ -43,21 +67,16 @@ pub fn run_dead_letters(
     reports: &UnboundedSender<Report>,
 ) {
     let mut failing = false;
-    while let Ok(Command::Append { parcel, rows }) = commands.recv() {
-        let result = file.append(&rows);
-        if let (Err(error), false) = (&result, failing) {
-            error!(%error, "cannot write dead letters: refused documents are kept and tried again; look at the disk of state_dir");
-        }
-        failing = result.is_err();
-        let report = Report::Appended {
-            parcel,
-            written: result.unwrap_or(false),
-            bytes: file.bytes().unwrap_or(0),
-        };
+    loop {
+        let command = commands.recv().unwrap_or(Command::Close);
         // The receiver lives as long as the sink; a closed channel only means that it is ending.
-        let _ = reports.send(report);
+        let mut report = |report| {
+            let _ = reports.send(report);
+        };
+        if !execute(&mut file, command, &mut failing, &mut report) {
+            return;
+        }
     }
-    let _ = reports.send(Report::Closed);
 }
 
 #[cfg(test)]

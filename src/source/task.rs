@@ -75,6 +75,15 @@ pub enum Note {
     SinkEnded,
 }
 
+/// What time it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// The monotonic clock.
+    pub now: Instant,
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
 /// What the reader thread is made of.
 pub struct Setup {
     /// What to read, and how.
@@ -128,8 +137,7 @@ pub struct Source {
 
 impl Source {
     /// A thread that has read nothing yet.
-    pub fn new(setup: Setup) -> Source {
-        let now = clock();
+    pub fn new(setup: Setup, now: Instant) -> Source {
         let Setup {
             source,
             limits,
@@ -174,11 +182,15 @@ impl Source {
     }
 
     /// Runs until it is told to stop and the sink has ended, then saves the last checkpoint.
-    pub fn run(mut self, notes: &Receiver<Note>) {
+    pub fn run(setup: Setup, notes: &Receiver<Note>) {
+        Source::new(setup, clock().now).serve(notes);
+    }
+
+    fn serve(mut self, notes: &Receiver<Note>) {
         self.start_watch();
         while !self.stopping {
-            self.turn();
-            match notes.recv_timeout(self.wait()) {
+            self.turn(clock());
+            match notes.recv_timeout(self.wait(clock().now)) {
                 Ok(note) => self.on_note(note),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -187,18 +199,35 @@ impl Source {
                 self.on_note(note);
             }
         }
-        self.drain_deleted();
-        self.hand_out_rest();
+        let deadline = clock().now + DRAIN_LIMIT;
+        self.begin_drain(clock());
+        while self.drain_turn(clock()) && self.desk.now < deadline {}
+        self.close_batch();
+        while let Some(batch) = self.waiting.pop_front() {
+            // Fails only when the sink is gone; the batch is unacked then, and will be read again.
+            if let Some(batches) = &self.batches {
+                let _ = batches.blocking_send(batch);
+            }
+        }
+        self.hang_up();
         while !self.sink_ended {
             match notes.recv() {
                 Ok(note) => self.on_note(note),
                 Err(_) => return,
             }
         }
-        self.save_last(notes);
+        self.begin_last_save(clock());
+        while self.is_saving() {
+            match notes.recv() {
+                Ok(note) => self.on_note(note),
+                Err(_) => return,
+            }
+        }
+        status::publish(&mut self.containers, &self.desk, &self.budget);
     }
 
-    fn on_note(&mut self, note: Note) {
+    /// Something was said to the thread.
+    pub fn on_note(&mut self, note: Note) {
         match note {
             Note::Acked(ack) => {
                 let files = self.desk.tracker.on_ack(ack.batch);
@@ -228,8 +257,8 @@ impl Source {
     }
 
     /// One turn: everything that is due now.
-    fn turn(&mut self) {
-        self.desk.begin_turn(clock(), unix_ms());
+    pub fn turn(&mut self, clock: Clock) {
+        self.desk.begin_turn(clock);
         if self.rescan_at <= self.desk.now {
             self.rescan();
         }
@@ -304,8 +333,7 @@ impl Source {
     }
 
     /// How long nothing needs to be done unless a note comes.
-    fn wait(&self) -> Duration {
-        let now = clock();
+    pub fn wait(&self, now: Instant) -> Duration {
         if self.desk.blocked {
             return BLOCKED_WAIT;
         }
@@ -390,55 +418,53 @@ impl Source {
         }
     }
 
-    /// Reads the files to their ends that only our descriptors keep.
-    fn drain_deleted(&mut self) {
-        let deadline = clock() + DRAIN_LIMIT;
-        self.desk.begin_turn(clock(), unix_ms());
-        // What was deleted since the last poll is seen only now.
+    /// The end begins. What was deleted since the last poll is seen only now.
+    pub fn begin_drain(&mut self, clock: Clock) {
+        self.desk.begin_turn(clock);
         for container in self.containers.values_mut() {
             container.list_when_due(&mut self.desk);
         }
-        loop {
-            self.desk.begin_turn(clock(), unix_ms());
-            let mut more = false;
-            for container in self.containers.values_mut() {
-                more |= container.drain_deleted(&mut self.desk);
-            }
-            self.collect();
-            if !more || self.desk.now >= deadline {
-                return;
-            }
-        }
     }
 
-    /// Hands out everything that is closed or open; the sink then knows that nothing more comes.
-    fn hand_out_rest(&mut self) {
+    /// Reads a quantum of each file that only our descriptors keep; true when there is more.
+    pub fn drain_turn(&mut self, clock: Clock) -> bool {
+        self.desk.begin_turn(clock);
+        let mut more = false;
+        for container in self.containers.values_mut() {
+            more |= container.drain_deleted(&mut self.desk);
+        }
+        self.collect();
+        more
+    }
+
+    /// Closes the open batch and offers it; false while the sink's channel has no room for all batches.
+    pub fn close_batch(&mut self) -> bool {
         self.desk.reader.close_batch();
         self.collect();
-        while let Some(batch) = self.waiting.pop_front() {
-            // Fails only when the sink is gone; the batch is unacked then, and will be read again.
-            if let Some(batches) = &self.batches {
-                let _ = batches.blocking_send(batch);
-            }
-        }
+        self.offer();
+        self.waiting.is_empty()
+    }
+
+    /// Tells the sink that nothing more comes.
+    pub fn hang_up(&mut self) {
         self.batches = None;
         self.publish_ledger();
     }
 
-    fn save_last(&mut self, notes: &Receiver<Note>) {
-        self.desk.begin_turn(clock(), unix_ms());
+    /// Asks for the last checkpoint: after the last ack.
+    pub fn begin_last_save(&mut self, clock: Clock) {
+        self.desk.begin_turn(clock);
         let entries = checkpoints::entries(&mut self.containers, &mut self.desk);
         let number = self.desk.begin_save();
         if self.saves.send((number, entries)).is_err() {
-            return;
+            // Nobody is there to save it.
+            self.desk.saving = None;
         }
-        while self.desk.saving.is_some() {
-            match notes.recv() {
-                Ok(note) => self.on_note(note),
-                Err(_) => return,
-            }
-        }
-        status::publish(&mut self.containers, &self.desk, &self.budget);
+    }
+
+    /// Whether a checkpoint is on its way.
+    pub fn is_saving(&self) -> bool {
+        self.desk.saving.is_some()
     }
 }
 
@@ -446,18 +472,12 @@ impl Source {
     clippy::disallowed_methods,
     reason = "the one place where the reader thread reads the clock"
 )]
-fn clock() -> Instant {
-    Instant::now()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the reader thread reads the clock"
-)]
-fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
+fn clock() -> Clock {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+    Clock {
+        now: Instant::now(),
+        unix_ms: unix.map_or(0, |since| since.as_millis() as u64),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What all containers of a reader thread share: the hot path, the registry, the tracker, the
 //! folders, the counts.
 
+use super::Clock;
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::tracker::Tracker;
 use crate::enrich::cache::Directory;
@@ -125,9 +126,9 @@ impl Desk {
         }
     }
 
-    pub(super) fn begin_turn(&mut self, now: Instant, unix_ms: u64) {
-        self.now = now;
-        self.unix_ms = unix_ms;
+    pub(super) fn begin_turn(&mut self, clock: Clock) {
+        self.now = clock.now;
+        self.unix_ms = clock.unix_ms;
         self.turns += 1;
     }
 

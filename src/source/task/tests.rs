@@ -49,7 +49,7 @@ fn setup(config: &config::Source, loaded: Loaded) -> (Source, mpsc::Receiver<Bat
         include_tag: false,
         label_dots: LabelDots::Replace,
     };
-    let source = Source::new(Setup {
+    let setup = Setup {
         source: config.clone(),
         metadata_wait: Duration::ZERO,
         limits: Limits {
@@ -72,7 +72,8 @@ fn setup(config: &config::Source, loaded: Loaded) -> (Source, mpsc::Receiver<Bat
         batches,
         saves,
         notes,
-    });
+    };
+    let source = Source::new(setup, clock().now);
     (source, batches_out, saves_out)
 }
 
@@ -144,8 +145,8 @@ impl Bench {
         self.source
             .containers
             .values_mut()
-            .for_each(|container| container.wake(clock()));
-        self.source.turn();
+            .for_each(|container| container.wake(clock().now));
+        self.source.turn(clock());
         while let Ok((number, entries)) = self.saves.try_recv() {
             if self.saving {
                 self.checkpoint = snapshot::encode(&entries);
@@ -177,10 +178,10 @@ impl Bench {
 
     /// Turns until `done` says so.
     fn until(&mut self, what: &str, mut done: impl FnMut(&Bench) -> bool) {
-        let deadline = clock() + Duration::from_secs(20);
+        let deadline = clock().now + Duration::from_secs(20);
         while !done(self) {
             assert!(
-                clock() < deadline,
+                clock().now < deadline,
                 "never came: {what}; came {:?}",
                 self.messages()
             );

@@ -13,6 +13,7 @@ use crate::flow::backoff::Backoff;
 use crate::record::{FileId, FileRange};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::disk::{DeadLetterFile, dead_letter_path};
+use crate::sink::elasticsearch::flight::Unsaved;
 use crate::spool::disk::{MinFree, Spool};
 use crate::spool::index::{Quota, WhenFull};
 use crate::telemetry::ledger::ReaderTotals;
@@ -21,6 +22,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SOURCE_BYTES: u64 = 10;

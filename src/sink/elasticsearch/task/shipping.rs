@@ -1,0 +1,362 @@
+//! What the sink's task does with what happens: batches, reports of the disks, answers and the wish
+//! to stop enter; [`Order`]s leave. Ledger, status and budget are kept on the way.
+//!
+//! No socket, no thread, no clock, so that a simulator steps the same code as the task does: whoever
+//! calls says what time it is ([`Clock`]), asks [`Shipping::poll`] until nothing is left to do, and
+//! comes again at [`Shipping::next_deadline`]. What is to become of a document, `Flight` decides.
+
+use super::status::Tally;
+use crate::flow::budget::Budget;
+use crate::record::{Ack, Batch, Encoding};
+use crate::sink::elasticsearch::alarms::{Alarm, Alarms};
+use crate::sink::elasticsearch::client::Answer;
+use crate::sink::elasticsearch::flight::{Action, Flight, FlightConfig, Health, Moment, ParcelId, Unsaved};
+use crate::sink::elasticsearch::response::RequestVerdict;
+use crate::sink::task as dead_letters;
+use crate::spool::protocol as spool;
+use crate::spool::segment::Found;
+use crate::telemetry::board::Board;
+use crate::telemetry::ledger::DropReason;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long answers are waited for after the wish to stop.
+const ANSWERS_WAIT: Duration = Duration::from_secs(2);
+/// How long the disks are waited for after that.
+const SAVE_WAIT: Duration = Duration::from_millis(1200);
+
+/// What time it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// The monotonic clock.
+    pub now: Instant,
+    /// Since 1970.
+    pub unix: Duration,
+}
+
+/// What the caller is to do.
+#[derive(Debug)]
+pub enum Order {
+    /// Post the bytes; the answer goes to [`Shipping::on_answer`].
+    Send {
+        /// To be given back with the answer.
+        parcel: ParcelId,
+        /// What to post.
+        bytes: Bytes,
+        /// Whether it is gzip.
+        encoding: Encoding,
+        /// How many items the answer must have.
+        documents: usize,
+    },
+    /// Forget all requests that are not answered.
+    Hush,
+    /// For the spool; its reports go to [`Shipping::on_spool`].
+    Spool(spool::Command),
+    /// For the dead-letter file; its reports go to [`Shipping::on_dead_letter`].
+    DeadLetter(dead_letters::Command),
+    /// The reader may move its checkpoint.
+    Ack(Ack),
+    /// For the log.
+    Tell(Alarm),
+}
+
+/// How the sink ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Every document that was handed over has come to rest.
+    pub clean: bool,
+    /// Source bytes that stay in the spool for the next start.
+    pub spooled_bytes: u64,
+    /// What could neither be sent nor saved; it is in the ledger as dropped, and its files are read
+    /// again by the next start if they are still there.
+    pub unsaved: Unsaved,
+}
+
+/// How far the end is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Running,
+    /// Answers are waited for until then.
+    Stopping(Instant),
+    /// The disks are waited for until then.
+    Saving(Instant),
+}
+
+/// The sink but for its sockets, threads and clock.
+pub struct Shipping {
+    flight: Flight,
+    budget: Arc<Budget>,
+    board: Arc<Board>,
+    batches_open: bool,
+    phase: Phase,
+    alarms: Alarms,
+    tally: Tally,
+    random: u64,
+    orders: VecDeque<Order>,
+}
+
+impl Shipping {
+    /// A sink with nothing on its way. `seed` is any number: it jitters the delays.
+    pub fn new(config: FlightConfig, budget: Arc<Budget>, board: Arc<Board>, seed: u64) -> Shipping {
+        Shipping {
+            flight: Flight::new(config),
+            budget,
+            board,
+            batches_open: true,
+            phase: Phase::Running,
+            alarms: Alarms::default(),
+            tally: Tally::new(),
+            random: seed | 1,
+            orders: VecDeque::new(),
+        }
+    }
+
+    /// Frames that a former process left wait to be sent.
+    pub fn recover(&mut self, found: Vec<Found>, now: Instant) {
+        let bytes = found.iter().map(|frame| frame.source_bytes).sum();
+        self.board.ledger().recover(bytes);
+        for frame in found {
+            self.flight
+                .on_frame_found(frame.sequence, frame.lane.as_deref(), now);
+        }
+    }
+
+    /// A batch came from the reader.
+    pub fn on_batch(&mut self, batch: Batch, clock: Clock) {
+        self.tally.on_change();
+        self.flight.on_batch(batch, clock.now);
+    }
+
+    /// No batch comes any more: the reader has ended.
+    pub fn on_batches_ended(&mut self, clock: Clock) {
+        self.batches_open = false;
+        self.on_stop(clock);
+    }
+
+    /// The process is to end: what is in memory is still sent, answers are waited for while the server
+    /// is up, at most 2 s; then everything goes to the spool, at most 1.2 s more.
+    pub fn on_stop(&mut self, clock: Clock) {
+        self.tally.on_change();
+        if self.phase == Phase::Running {
+            self.phase = Phase::Stopping(clock.now + ANSWERS_WAIT);
+            self.flight.on_stop();
+        }
+    }
+
+    /// A request was answered, or failed.
+    pub fn on_answer(&mut self, parcel: ParcelId, answer: Answer, clock: Clock) {
+        self.tally.on_change();
+        if let (Some(body), RequestVerdict::Items(verdicts)) = (self.flight.body(parcel), &answer.verdict) {
+            self.tally
+                .on_refusals(body, verdicts, clock.unix.as_millis() as u64);
+        }
+        let dropped = self.tally.on_answer(&answer);
+        self.alarms.on_dropped_by_server(dropped);
+        let at = self.moment(clock);
+        self.flight.on_answer(parcel, answer.verdict, at);
+    }
+
+    /// The spool has done something.
+    pub fn on_spool(&mut self, report: spool::Report, clock: Clock) {
+        self.tally.on_change();
+        let at = self.moment(clock);
+        match report {
+            spool::Report::Appended { parcel, frame } => self.flight.on_spooled(parcel, frame, at),
+            spool::Report::Frame {
+                frame,
+                body: Ok(body),
+            } => self.flight.on_frame(frame, Some(body), at.now),
+            spool::Report::Frame {
+                frame,
+                body: Err(lost),
+            } => {
+                self.board
+                    .ledger()
+                    .on_frame_lost(DropReason::DamagedFrame, lost.source_bytes);
+                // An evicted frame that was asked for has nothing left to lose.
+                self.board.spool().damaged += u64::from(lost.documents > 0);
+                self.flight.on_frame(frame, None, at.now);
+            }
+            spool::Report::Evicted(lost) => {
+                self.board
+                    .ledger()
+                    .on_frame_lost(DropReason::SpoolFull, lost.source_bytes);
+                self.board.spool().evicted += 1;
+                self.flight.on_frame_evicted(lost.sequence, at.now);
+            }
+            spool::Report::Size {
+                bytes,
+                frames,
+                source_bytes,
+            } => {
+                let mut status = self.board.spool();
+                (status.bytes, status.frames, status.source_bytes) = (bytes, frames, source_bytes);
+            }
+            spool::Report::Closed => {}
+        }
+    }
+
+    /// The dead-letter file has done something.
+    pub fn on_dead_letter(&mut self, report: dead_letters::Report, clock: Clock) {
+        self.tally.on_change();
+        if let dead_letters::Report::Appended {
+            parcel,
+            written,
+            bytes,
+        } = report
+        {
+            self.tally.on_dead_letter_bytes(bytes);
+            let at = self.moment(clock);
+            self.flight.on_dead_lettered(parcel, written, at);
+        }
+    }
+
+    /// The next thing to do, if there is one. To be asked after each event and at each deadline until
+    /// nothing is left.
+    pub fn poll(&mut self, clock: Clock) -> Option<Order> {
+        self.advance(clock.now);
+        loop {
+            if let Some(order) = self.orders.pop_front() {
+                return Some(order);
+            }
+            match self.flight.poll(clock.now) {
+                Some(action) => {
+                    self.tally.on_change();
+                    if let Some(order) = self.order(action) {
+                        return Some(order);
+                    }
+                }
+                None => {
+                    self.tell(clock.now, false);
+                    return self.orders.pop_front();
+                }
+            }
+        }
+    }
+
+    /// When to poll again although nothing has happened.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let end = match self.phase {
+            Phase::Running => None,
+            Phase::Stopping(until) | Phase::Saving(until) => Some(until),
+        };
+        [self.tally.next_deadline(), end, self.flight.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether the sink has ended: everything rests somewhere, or the time is over.
+    pub fn is_done(&self, now: Instant) -> bool {
+        let saved = !self.batches_open && self.flight.is_idle();
+        match self.phase {
+            Phase::Running => false,
+            Phase::Stopping(_) => saved,
+            Phase::Saving(until) => saved || now >= until,
+        }
+    }
+
+    /// Whether the wish to stop has come.
+    pub fn is_stopping(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    /// The end. `rest`: batches that were handed over while nobody looked any more; they are lost like
+    /// those in memory.
+    pub fn end(mut self, rest: Vec<Batch>, now: Instant) -> (Ended, Vec<Alarm>) {
+        for batch in rest {
+            self.flight.on_batch(batch, now);
+        }
+        let unsaved = self.flight.unsaved();
+        let spooled_bytes = {
+            let mut ledger = self.board.ledger();
+            ledger.on_unsaved(unsaved.bytes);
+            ledger.spooled
+        };
+        self.tell(now, true);
+        let ended = Ended {
+            clean: unsaved == Unsaved::default(),
+            spooled_bytes,
+            unsaved,
+        };
+        let told = self.orders.into_iter().filter_map(|order| match order {
+            Order::Tell(alarm) => Some(alarm),
+            _ => None,
+        });
+        (ended, told.collect())
+    }
+
+    /// Goes on to saving when waiting for answers has no use, or has no time left.
+    fn advance(&mut self, now: Instant) {
+        let Phase::Stopping(until) = self.phase else {
+            return;
+        };
+        let down = *self.flight.health() != Health::Up;
+        if now >= until || down && !self.batches_open {
+            self.flight.on_shutdown();
+            self.orders.push_back(Order::Hush);
+            self.phase = Phase::Saving(now + SAVE_WAIT);
+        }
+    }
+
+    /// What an action asks of the outside; what it asks of ledger and budget is done here.
+    fn order(&mut self, action: Action) -> Option<Order> {
+        match action {
+            Action::Send {
+                parcel,
+                bytes,
+                encoding,
+                documents,
+                inflated_len,
+            } => {
+                self.tally.on_sent(bytes.len(), inflated_len);
+                return Some(Order::Send {
+                    parcel,
+                    bytes,
+                    encoding,
+                    documents,
+                });
+            }
+            Action::Spool { parcel, body, lane } => {
+                return Some(Order::Spool(spool::Command::Append { parcel, body, lane }));
+            }
+            Action::ReadFrame(frame) => return Some(Order::Spool(spool::Command::Read(frame))),
+            Action::FrameDone(frame) => return Some(Order::Spool(spool::Command::Done(frame))),
+            Action::DeadLetter { parcel, rows } => {
+                return Some(Order::DeadLetter(dead_letters::Command::Append { parcel, rows }));
+            }
+            Action::Ack(ack) => return Some(Order::Ack(ack)),
+            Action::Release(bytes) => self.budget.give(bytes),
+            Action::Moved(moved) => {
+                let mut ledger = self.board.ledger();
+                ledger.on_moved(moved.origin, moved.fate, moved.documents, moved.bytes);
+            }
+        }
+        None
+    }
+
+    /// Says what changed, and publishes the status now and then.
+    fn tell(&mut self, now: Instant, last: bool) {
+        let alarms = self.alarms.look(&self.flight, now);
+        let urgent = last || !alarms.is_empty();
+        self.orders.extend(alarms.into_iter().map(Order::Tell));
+        if let Some(status) = self.tally.publish(&self.flight, now, urgent) {
+            self.board.sink().clone_from(status);
+            self.board.spool().full = self.flight.is_spool_full();
+        }
+    }
+
+    fn moment(&mut self, clock: Clock) -> Moment {
+        // xorshift: good enough to keep a fleet out of step.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        Moment {
+            now: clock.now,
+            unix: clock.unix.as_secs() as i64,
+            random: self.random,
+        }
+    }
+}
