@@ -59,6 +59,18 @@ struct Tally {
     removable: Option<HashMap<String, u64>>,
 }
 
+impl Tally {
+    fn settle(&mut self, stream: &str, seq: u64) {
+        let prefix = self.streams.entry(stream.to_owned()).or_default();
+        if seq >= prefix.next {
+            prefix.beyond.insert(seq);
+        }
+        while prefix.beyond.remove(&prefix.next) {
+            prefix.next += 1;
+        }
+    }
+}
+
 /// Sequences of one stream: written are all below `sent`, arrived are all below `next` and those beyond.
 #[derive(Default)]
 struct Prefix {
@@ -150,15 +162,21 @@ impl Arrivals {
         tally.streams.entry(stream.to_owned()).or_default().sent = seq + 1;
     }
 
+    /// The server refuses this line for good, so it will not arrive there: for kubelet it has.
+    pub(crate) fn on_refused(&self, stream: &str, seq: u64) {
+        self.tally().settle(stream, seq);
+    }
+
+    /// A line has come to rest in the dead-letter file, which counts as an arrival.
+    pub(crate) fn on_dead_letter(&self, document: &[u8]) {
+        self.on_document(document);
+    }
+
     fn on_document(&self, source: &[u8]) {
         let mut tally = self.tally();
         tally.verifier.arrived(source);
         for found in longshore_kit::lines::find_messages(source).flatten() {
-            let prefix = tally.streams.entry(found.stream.to_owned()).or_default();
-            prefix.beyond.insert(found.seq);
-            while prefix.beyond.remove(&prefix.next) {
-                prefix.next += 1;
-            }
+            tally.settle(found.stream, found.seq);
         }
     }
 

@@ -1,20 +1,32 @@
-//! How many documents a kill may cause to be sent again: worked out from what the server was given and when, never from
-//! what the agent says about itself.
+//! How many documents a kill may cause to be sent again, and which lines the node need not keep for the next start: worked
+//! out from what the server was given and when, never from what the agent says about itself.
 //!
 //! A checkpoint holds, per file, one offset before which everything is delivered, and it is saved once per interval. So at
-//! a kill a document is *durable* when it and all before it in its stream were given to the server more than an interval
-//! before; the others that are stored may be sent again. What a run never sent again, although it sent later lines of
-//! the same stream, was durable before that run: streams are read in order.
+//! a kill a document is *durable* when it and all before it in its stream were given to the server long enough before; the
+//! others that are stored may be sent again. What a run never sent again, although it sent later lines of the same stream,
+//! was durable before that run: streams are read in order. That is only trusted when the spool was empty at the start of
+//! the run (its frames go out in between) and when more requests were answered than are under way at once.
 
-use longshore_kit::lines::find_message;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use longshore_kit::lines::Sequenced;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
+
+/// What the server does with a document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    /// It is stored, or it was before.
+    Stored,
+    /// It is refused for good.
+    Refused,
+    /// It is refused for now: the agent has to keep it.
+    NotNow,
+}
 
 /// What may be sent again after a kill.
 #[derive(Default)]
 pub(super) struct Exposure {
     streams: HashMap<String, Lineage>,
-    /// Documents that were given more than once in this run of the agent.
+    /// Documents that were stored more than once in this run of the agent.
     pub(super) repeated: u64,
 }
 
@@ -26,17 +38,32 @@ struct Lineage {
     stored: BTreeSet<u64>,
     /// When the server was last given them, in this run of the agent.
     given: BTreeMap<u64, Instant>,
+    /// The first of this run, whatever the server did with it.
+    first: Option<u64>,
+    /// Refused for now, in this run, and not given since.
+    not_now: HashSet<u64>,
 }
 
 impl Exposure {
-    /// The server takes a document, for the first time or again.
-    pub(super) fn on_given(&mut self, source: &[u8], now: Instant) {
-        let Ok((_, found)) = find_message(source) else {
-            return;
-        };
+    /// The server takes a document, for the first time or again, or does not.
+    pub(super) fn on_given(&mut self, found: &Sequenced<'_>, given: Given, now: Instant) {
         let lineage = self.streams.entry(found.stream.to_owned()).or_default();
-        self.repeated += u64::from(lineage.given.insert(found.seq, now).is_some());
-        lineage.stored.insert(found.seq);
+        lineage.first = Some(lineage.first.map_or(found.seq, |first| first.min(found.seq)));
+        if given == Given::NotNow {
+            lineage.not_now.insert(found.seq);
+            return;
+        }
+        lineage.not_now.remove(&found.seq);
+        let again = lineage.given.insert(found.seq, now).is_some();
+        if given == Given::Stored {
+            self.repeated += u64::from(again);
+            lineage.stored.insert(found.seq);
+        }
+    }
+
+    /// How many documents were refused for now in this run and have not come again: the agent holds them.
+    pub(super) fn refused_for_now(&self) -> usize {
+        self.streams.values().map(|lineage| lineage.not_now.len()).sum()
     }
 
     /// Before which line of each stream all are durable.
@@ -47,18 +74,22 @@ impl Exposure {
             .collect()
     }
 
-    /// The agent is killed: how many stored documents it may send again.
-    pub(super) fn on_kill(&mut self, now: Instant, interval: Duration) -> u64 {
+    /// The agent is killed: how many stored documents it may send again. What was given `interval` before is durable; so is
+    /// all before the first document of the run, if that can be `trusted`.
+    pub(super) fn on_kill(&mut self, now: Instant, interval: Duration, trusted: bool) -> u64 {
         let lineages = self.streams.values_mut();
-        lineages.map(|lineage| lineage.on_kill(now, interval)).sum()
+        lineages
+            .map(|lineage| lineage.on_kill(now, interval, trusted))
+            .sum()
     }
 }
 
 impl Lineage {
-    fn on_kill(&mut self, now: Instant, interval: Duration) -> u64 {
+    fn on_kill(&mut self, now: Instant, interval: Duration, trusted: bool) -> u64 {
         let given = std::mem::take(&mut self.given);
-        if let Some((first, _)) = given.first_key_value() {
-            self.durable = self.durable.max(*first);
+        self.not_now.clear();
+        if let (Some(first), true) = (self.first.take(), trusted) {
+            self.durable = self.durable.max(first);
         }
         let is_old = |given: &Instant| now.saturating_duration_since(*given) > interval;
         while given.get(&self.durable).is_some_and(is_old) {
@@ -69,23 +100,49 @@ impl Lineage {
     }
 }
 
-#[test]
-fn only_a_prefix_that_is_older_than_the_interval_is_durable() {
-    let start = Instant::now();
-    let second = Duration::from_secs(1);
-    let mut exposure = Exposure::default();
-    let mut give = |seqs: &[u64], at: Instant| {
-        for seq in seqs {
-            let source = longshore_kit::lines::message("s", *seq, 1, 0);
-            exposure.on_given(source.as_bytes(), at);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn give(exposure: &mut Exposure, seqs: &[u64], given: Given, at: Instant) {
+        for &seq in seqs {
+            let found = Sequenced {
+                stream: "s",
+                seq,
+                sent_ns: 1,
+                len: 0,
+            };
+            exposure.on_given(&found, given, at);
         }
-    };
-    give(&[0, 1, 3], start);
-    give(&[4, 5], start + 2 * second);
-    // 2 was not delivered: all from there on may come again, however old.
-    assert_eq!(exposure.on_kill(start + 2 * second, second), 3);
-    // A run that begins with 3 shows that 2 has come to rest elsewhere.
-    let source = longshore_kit::lines::message("s", 3, 1, 0);
-    exposure.on_given(source.as_bytes(), start + 3 * second);
-    assert_eq!(exposure.on_kill(start + 5 * second, second), 2);
+    }
+
+    #[test]
+    fn crash_lab_only_a_prefix_that_is_older_than_the_interval_is_durable() {
+        let start = Instant::now();
+        let mut exposure = Exposure::default();
+        give(&mut exposure, &[0, 1, 3], Given::Stored, start);
+        give(&mut exposure, &[4, 5], Given::Stored, start + 2 * SECOND);
+        // 2 was not delivered: all from there on may come again, however old.
+        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, true), 3);
+        // A run that begins with 3 shows that 2 has come to rest elsewhere, unless the spool was in play.
+        give(&mut exposure, &[3], Given::Stored, start + 3 * SECOND);
+        assert_eq!(exposure.on_kill(start + 5 * SECOND, SECOND, false), 3);
+        give(&mut exposure, &[3], Given::Stored, start + 6 * SECOND);
+        assert_eq!(exposure.on_kill(start + 8 * SECOND, SECOND, true), 2);
+    }
+
+    #[test]
+    fn crash_lab_what_is_refused_rests_and_what_is_refused_for_now_does_not() {
+        let start = Instant::now();
+        let mut exposure = Exposure::default();
+        give(&mut exposure, &[0, 3], Given::Stored, start);
+        give(&mut exposure, &[1], Given::Refused, start);
+        give(&mut exposure, &[2], Given::NotNow, start);
+        assert_eq!(exposure.refused_for_now(), 1);
+        // Only 3 may come again as a duplicate: 0 is durable, 1 is no document of the index, 2 was not taken.
+        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, true), 1);
+        assert_eq!((exposure.durable()["s"], exposure.refused_for_now()), (2, 0));
+    }
 }

@@ -272,6 +272,21 @@ impl RudeElasticsearch {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
+    /// How many `_bulk` requests have come whole and wait for their answer at this moment.
+    pub fn open_requests(&self) -> u64 {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// How many `_bulk` requests were answered, refusals included.
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::SeqCst)
+    }
+
+    /// How many `_bulk` requests had their connection cut in place of an answer.
+    pub fn cut(&self) -> u64 {
+        self.shared.cut.load(Ordering::SeqCst)
+    }
+
     /// How many items were answered.
     pub fn items(&self) -> u64 {
         self.shared.items.load(Ordering::Relaxed)

@@ -45,6 +45,12 @@ pub(super) struct Shared {
     released: AtomicU64,
     /// How many requests are stalled just now.
     pub(super) stalled: AtomicU64,
+    /// How many `_bulk` requests came whole and are not answered yet.
+    pub(super) open: AtomicU64,
+    /// How many `_bulk` requests got an answer.
+    pub(super) answered: AtomicU64,
+    /// How many connections were cut in place of an answer.
+    pub(super) cut: AtomicU64,
 }
 
 /// What is left to do after a request was dealt with.
@@ -189,6 +195,7 @@ impl Shared {
         while connection.read(&mut request)? {
             let is_bulk = request.path.ends_with("/_bulk");
             let reply = if is_bulk {
+                self.open.fetch_add(1, Ordering::SeqCst);
                 self.bulk(&request, &mut inflated)
             } else {
                 self.other(&request)
@@ -204,12 +211,26 @@ impl Shared {
                     Ok(true)
                 }
             };
+            if is_bulk {
+                self.count_end(&reply);
+            }
             self.progressed();
             if done? {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// A `_bulk` request has got what it gets.
+    fn count_end(&self, reply: &Reply) {
+        let ended = if matches!(reply, Reply::Cut) {
+            &self.cut
+        } else {
+            &self.answered
+        };
+        ended.fetch_add(1, Ordering::SeqCst);
+        self.open.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Off now, on again later; the connection that asked for it is told before.
