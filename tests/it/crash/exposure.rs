@@ -11,6 +11,9 @@ use longshore_kit::lines::Sequenced;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+/// More requests than are under way at once.
+const SLOTS: u64 = 8;
+
 /// What the server does with a document.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Given {
@@ -26,8 +29,10 @@ pub(super) enum Given {
 #[derive(Default)]
 pub(super) struct Exposure {
     streams: HashMap<String, Lineage>,
-    /// Documents that were stored more than once in this run of the agent.
-    pub(super) repeated: u64,
+    /// Documents that came again although they were durable.
+    pub(super) forgotten: u64,
+    /// The spool was empty when this run began: it does not send what was durable as a frame.
+    without_frames: bool,
 }
 
 #[derive(Default)]
@@ -45,18 +50,23 @@ struct Lineage {
 }
 
 impl Exposure {
+    /// The agent starts, with frames in its spool or without.
+    pub(super) fn on_start(&mut self, without_frames: bool) {
+        self.without_frames = without_frames;
+    }
+
     /// The server takes a document, for the first time or again, or does not.
     pub(super) fn on_given(&mut self, found: &Sequenced<'_>, given: Given, now: Instant) {
         let lineage = self.streams.entry(found.stream.to_owned()).or_default();
+        self.forgotten += u64::from(self.without_frames && found.seq < lineage.durable);
         lineage.first = Some(lineage.first.map_or(found.seq, |first| first.min(found.seq)));
         if given == Given::NotNow {
             lineage.not_now.insert(found.seq);
             return;
         }
         lineage.not_now.remove(&found.seq);
-        let again = lineage.given.insert(found.seq, now).is_some();
+        lineage.given.insert(found.seq, now);
         if given == Given::Stored {
-            self.repeated += u64::from(again);
             lineage.stored.insert(found.seq);
         }
     }
@@ -75,8 +85,9 @@ impl Exposure {
     }
 
     /// The agent is killed: how many stored documents it may send again. What was given `interval` before is durable; so is
-    /// all before the first document of the run, if that can be `trusted`.
-    pub(super) fn on_kill(&mut self, now: Instant, interval: Duration, trusted: bool) -> u64 {
+    /// all before the first document of the run, if it began without frames and `answers` came that no slot could hide.
+    pub(super) fn on_kill(&mut self, now: Instant, interval: Duration, answers: u64) -> u64 {
+        let trusted = self.without_frames && answers > SLOTS;
         let lineages = self.streams.values_mut();
         lineages
             .map(|lineage| lineage.on_kill(now, interval, trusted))
@@ -122,27 +133,48 @@ mod tests {
     fn crash_lab_only_a_prefix_that_is_older_than_the_interval_is_durable() {
         let start = Instant::now();
         let mut exposure = Exposure::default();
+        exposure.on_start(true);
         give(&mut exposure, &[0, 1, 3], Given::Stored, start);
         give(&mut exposure, &[4, 5], Given::Stored, start + 2 * SECOND);
         // 2 was not delivered: all from there on may come again, however old.
-        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, true), 3);
-        // A run that begins with 3 shows that 2 has come to rest elsewhere, unless the spool was in play.
-        give(&mut exposure, &[3], Given::Stored, start + 3 * SECOND);
-        assert_eq!(exposure.on_kill(start + 5 * SECOND, SECOND, false), 3);
-        give(&mut exposure, &[3], Given::Stored, start + 6 * SECOND);
-        assert_eq!(exposure.on_kill(start + 8 * SECOND, SECOND, true), 2);
+        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, SLOTS + 1), 3);
+        // A run that begins with 3 shows that 2 has come to rest elsewhere, but not when the spool was in play, and not
+        // when the answer to an earlier request may be missing.
+        for (without_frames, answers, exposed) in
+            [(false, SLOTS + 1, 3), (true, SLOTS, 3), (true, SLOTS + 1, 2)]
+        {
+            exposure.on_start(without_frames);
+            give(&mut exposure, &[3], Given::Stored, start);
+            assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, answers), exposed);
+        }
     }
 
     #[test]
     fn crash_lab_what_is_refused_rests_and_what_is_refused_for_now_does_not() {
         let start = Instant::now();
         let mut exposure = Exposure::default();
+        exposure.on_start(true);
         give(&mut exposure, &[0, 3], Given::Stored, start);
         give(&mut exposure, &[1], Given::Refused, start);
         give(&mut exposure, &[2], Given::NotNow, start);
         assert_eq!(exposure.refused_for_now(), 1);
         // Only 3 may come again as a duplicate: 0 is durable, 1 is no document of the index, 2 was not taken.
-        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, true), 1);
+        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, 1), 1);
         assert_eq!((exposure.durable()["s"], exposure.refused_for_now()), (2, 0));
+    }
+
+    #[test]
+    fn crash_lab_what_is_durable_comes_again_from_the_spool_only() {
+        let start = Instant::now();
+        let mut exposure = Exposure::default();
+        exposure.on_start(true);
+        give(&mut exposure, &[0, 1, 2], Given::Stored, start);
+        exposure.on_kill(start + 2 * SECOND, SECOND, 1);
+        for (without_frames, forgotten) in [(false, 0), (true, 2)] {
+            exposure.on_start(without_frames);
+            give(&mut exposure, &[1, 2, 3], Given::Stored, start + 2 * SECOND);
+            assert_eq!(exposure.forgotten, forgotten);
+            exposure.on_kill(start + 2 * SECOND, SECOND, 1);
+        }
     }
 }

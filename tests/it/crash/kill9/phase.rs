@@ -156,10 +156,16 @@ mod tests {
         let mut look = Look::default();
         assert_eq!(look.phase(), Phase::Start);
         look.busy.started = true;
-        assert_eq!((look.phase(), look.has_documents_in_flight()), (Phase::Idle, false));
+        assert_eq!(
+            (look.phase(), look.has_documents_in_flight()),
+            (Phase::Idle, false)
+        );
         look.in_memory = 1;
         look.busy.reader = true;
-        assert_eq!((look.phase(), look.has_documents_in_flight()), (Phase::Reading, true));
+        assert_eq!(
+            (look.phase(), look.has_documents_in_flight()),
+            (Phase::Reading, true)
+        );
         look.open_requests = 1;
         look.busy.checkpoints = true;
         assert_eq!(look.phase(), Phase::Checkpoint);

@@ -6,7 +6,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 /// The number of the system call in which a thread waits for another one.
-const FUTEX: &str = if cfg!(target_arch = "aarch64") { "98" } else { "202" };
+const FUTEX: &str = if cfg!(target_arch = "aarch64") {
+    "98"
+} else {
+    "202"
+};
 /// Threads of the agent that are looked at, by the names that it gives them.
 const NAMES: [&str; 4] = ["reader", "spool", "checkpoints", "dead-letter"];
 
