@@ -34,6 +34,7 @@
 mod answers;
 mod bulk;
 mod control;
+mod direct;
 mod faults;
 mod filter_path;
 mod http;
@@ -43,6 +44,7 @@ mod store;
 mod strict_json;
 
 pub use bulk::Op;
+pub use direct::{DirectElasticsearch, Outlet};
 pub use faults::{BlockKind, CustomFate, Fates, Fault, Item, ItemFate, Odds, Refused, SourceTest};
 pub use store::{Document, Keeping};
 

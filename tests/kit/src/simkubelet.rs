@@ -13,13 +13,13 @@
 //! Between rename and reopen a writer still writes to the old inode, as a runtime does. Nothing here waits, and the
 //! clock is read for rotation stamps only ([`Node::set_clock`] replaces it).
 
+pub mod disk;
 pub mod rotation;
 
+use self::disk::{NodeDisk, NodeFile, RealDisk};
 use crate::chance::mix;
 use crate::lines::{CriDialect, Stream};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +48,7 @@ impl Default for NodeConfig {
 /// A node's log directories.
 #[derive(Debug, Clone)]
 pub struct Node {
+    disk: Arc<dyn NodeDisk>,
     root: PathBuf,
     config: NodeConfig,
     clock: Arc<AtomicU64>,
@@ -69,7 +70,7 @@ pub struct ContainerLog {
     container: String,
     restart: u32,
     /// What the runtime writes to; after a rename it is the rotated file until the reopen.
-    out: File,
+    out: Box<dyn NodeFile>,
     /// Where the live file went in a rename that was not followed by a reopen yet.
     renamed_to: Option<PathBuf>,
 }
@@ -88,13 +89,22 @@ impl Node {
     /// # Errors
     /// What the file system says.
     pub fn with(root: impl Into<PathBuf>, config: NodeConfig) -> io::Result<Self> {
+        Self::on(Arc::new(RealDisk), root, config)
+    }
+
+    /// A node below `root` of a disk.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn on(disk: Arc<dyn NodeDisk>, root: impl Into<PathBuf>, config: NodeConfig) -> io::Result<Self> {
         let node = Self {
+            disk,
             root: root.into(),
             config,
             clock: Arc::default(),
         };
-        fs::create_dir_all(node.pod_logs_dir())?;
-        fs::create_dir_all(node.containers_dir())?;
+        node.disk.make_dirs(&node.pod_logs_dir())?;
+        node.disk.make_dirs(&node.containers_dir())?;
         Ok(node)
     }
 
@@ -178,8 +188,9 @@ impl Pod {
     /// # Errors
     /// What the file system says.
     pub fn container_at(&self, name: &str, restart: u32) -> io::Result<ContainerLog> {
-        fs::create_dir_all(self.dir().join(name))?;
+        self.node.disk.make_dirs(&self.dir().join(name))?;
         let out = open_log(
+            self.node.disk.as_ref(),
             &self.dir().join(name).join(format!("{restart}.log")),
             self.node.config.dialect,
         )?;
@@ -200,7 +211,7 @@ impl Pod {
     /// # Errors
     /// What the file system says.
     pub fn container_after_reboot(&self, name: &str) -> io::Result<ContainerLog> {
-        let files = names(&self.dir().join(name))?;
+        let files = self.node.disk.names(&self.dir().join(name))?;
         let restarts = files
             .iter()
             .filter_map(|file| file.split_once(".log")?.0.parse::<u32>().ok());
@@ -213,20 +224,22 @@ impl Pod {
     /// # Errors
     /// What the file system says.
     pub fn remove_files(&self) -> io::Result<()> {
-        for container in names(&self.dir())? {
-            for file in names(&self.dir().join(&container))? {
-                fs::remove_file(self.dir().join(&container).join(file))?;
+        let disk = &self.node.disk;
+        for container in disk.names(&self.dir())? {
+            for file in disk.names(&self.dir().join(&container))? {
+                disk.remove(&self.dir().join(&container).join(file))?;
             }
         }
         let links = format!("{}_{}_", self.name, self.namespace);
-        for link in names(&self.node.containers_dir())?
+        for link in disk
+            .names(&self.node.containers_dir())?
             .iter()
             .filter(|link| link.starts_with(&links))
         {
             let link = self.node.containers_dir().join(link);
             // Another pod of the same name (a StatefulSet's successor) keeps its links.
-            if fs::read_link(&link)?.starts_with(self.dir()) {
-                fs::remove_file(link)?;
+            if disk.read_link(&link)?.starts_with(self.dir()) {
+                disk.remove(&link)?;
             }
         }
         Ok(())
@@ -237,7 +250,7 @@ impl Pod {
     /// # Errors
     /// What the file system says.
     pub fn remove_dir(&self) -> io::Result<()> {
-        fs::remove_dir_all(self.dir())
+        self.node.disk.remove_tree(&self.dir())
     }
 
     /// Both steps of a deletion at once.
@@ -290,7 +303,7 @@ impl ContainerLog {
     /// # Errors
     /// What the file system says.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)
+        self.out.append(bytes)
     }
 
     /// Appends one message in the node's dialect, long ones as `P…F`, in one `write`.
@@ -307,7 +320,7 @@ impl ContainerLog {
     /// # Errors
     /// What the file system says.
     pub fn size(&self) -> io::Result<u64> {
-        Ok(self.out.metadata()?.len())
+        self.out.size()
     }
 
     /// Waits until what was written is on the disk: what a test does before it cuts the power.
@@ -315,7 +328,7 @@ impl ContainerLog {
     /// # Errors
     /// What the file system says.
     pub fn sync(&self) -> io::Result<()> {
-        self.out.sync_all()
+        self.out.sync()
     }
 
     /// The container died and was started again: N+1 is written from now on, and kubelet keeps one dead instance, so
@@ -325,7 +338,7 @@ impl ContainerLog {
     /// What the file system says.
     pub fn restart(&mut self) -> io::Result<()> {
         self.restart += 1;
-        self.out = open_log(&self.live_path(), self.dialect())?;
+        self.out = open_log(self.disk(), &self.live_path(), self.dialect())?;
         self.renamed_to = None;
         if let Some(old) = self.restart.checked_sub(2) {
             self.remove_instance(old)?;
@@ -340,7 +353,7 @@ impl ContainerLog {
     /// What the file system says.
     pub fn truncate(&mut self) -> io::Result<u64> {
         let went = self.size()?;
-        self.out.set_len(0)?;
+        self.out.cut(0)?;
         Ok(went)
     }
 
@@ -350,7 +363,8 @@ impl ContainerLog {
     /// What the file system says.
     pub fn copytruncate(&mut self) -> io::Result<PathBuf> {
         let copy = self.dir().join(format!("{}.log.1", self.restart));
-        fs::copy(self.live_path(), &copy)?;
+        let bytes = self.disk().read(&self.live_path())?;
+        self.disk().write(&copy, &bytes, &self.live_path())?;
         self.truncate()?;
         Ok(copy)
     }
@@ -360,8 +374,12 @@ impl ContainerLog {
     /// # Errors
     /// What the file system says.
     pub fn replace_live(&mut self) -> io::Result<()> {
-        self.out = open_log(&self.live_path(), CriDialect::Conmon)?;
+        self.out = open_log(self.disk(), &self.live_path(), CriDialect::Conmon)?;
         Ok(())
+    }
+
+    fn disk(&self) -> &dyn NodeDisk {
+        self.pod.node.disk.as_ref()
     }
 
     fn dialect(&self) -> CriDialect {
@@ -373,7 +391,7 @@ impl ContainerLog {
     }
 
     fn link(&self) -> io::Result<()> {
-        match symlink(self.live_path(), self.link_path()) {
+        match self.disk().symlink(&self.live_path(), &self.link_path()) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             result => result,
         }
@@ -381,17 +399,19 @@ impl ContainerLog {
 
     fn remove_instance(&self, restart: u32) -> io::Result<()> {
         let prefix = format!("{restart}.log");
-        for file in names(&self.dir())?
+        for file in self
+            .disk()
+            .names(&self.dir())?
             .iter()
             .filter(|file| file.starts_with(&prefix))
         {
-            fs::remove_file(self.dir().join(file))?;
+            self.disk().remove(&self.dir().join(file))?;
         }
         let target = self.dir().join(prefix);
-        for link in names(&self.pod.node.containers_dir())? {
+        for link in self.disk().names(&self.pod.node.containers_dir())? {
             let link = self.pod.node.containers_dir().join(link);
-            if fs::read_link(&link)? == target {
-                fs::remove_file(link)?;
+            if self.disk().read_link(&link)? == target {
+                self.disk().remove(&link)?;
             }
         }
         Ok(())
@@ -400,31 +420,16 @@ impl ContainerLog {
 
 /// Opens a log as the runtime does: containerd appends under 0640, conmon makes `<N>.log.tmp` under 0600 and renames it
 /// onto the name.
-fn open_log(path: &Path, dialect: CriDialect) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
+fn open_log(disk: &dyn NodeDisk, path: &Path, dialect: CriDialect) -> io::Result<Box<dyn NodeFile>> {
     match dialect {
-        CriDialect::Containerd => options.mode(0o640).open(path),
+        CriDialect::Containerd => disk.open_append(path, 0o640),
         CriDialect::Conmon => {
             let new = PathBuf::from(format!("{}.tmp", path.display()));
-            let file = options.mode(0o600).open(&new)?;
-            fs::rename(&new, path)?;
+            let file = disk.open_append(&new, 0o600)?;
+            disk.rename(&new, path)?;
             Ok(file)
         }
     }
-}
-
-/// Names in a directory, sorted as kubelet sorts them; none when it does not exist.
-fn names(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut names = entries
-        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
-        .collect::<io::Result<Vec<_>>>()?;
-    names.sort();
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -8,18 +8,20 @@
 //! 4. [`ContainerLog::rotate_rename`], then [`ContainerLog::rotate_reopen`], or [`ContainerLog::rotate_rename_back`] when
 //!    the runtime's reopen fails.
 
-use super::{ContainerLog, names, open_log};
+use super::disk::NodeDisk;
+use super::{ContainerLog, open_log};
 use crate::lines::cri::rotation_stamp;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A `.tmp` that holds the whole compressed file but is not named `.gz` yet. Drop it and kubelet "crashed" here.
 #[derive(Debug)]
 #[must_use = "without commit() the `.tmp` stays until the next pass, as after a crash"]
 pub struct Compressing {
+    disk: Arc<dyn NodeDisk>,
     plain: PathBuf,
     tmp: PathBuf,
 }
@@ -28,6 +30,7 @@ pub struct Compressing {
 #[derive(Debug)]
 #[must_use = "without unlink_plain() both files stay until the next pass, as after a crash"]
 pub struct Compressed {
+    disk: Arc<dyn NodeDisk>,
     plain: PathBuf,
     gz: PathBuf,
 }
@@ -64,7 +67,9 @@ impl ContainerLog {
     pub fn rotated_files(&self) -> io::Result<Vec<PathBuf>> {
         let prefix = format!("{}.log.", self.restart);
         let dir = self.dir();
-        Ok(names(&dir)?
+        Ok(self
+            .disk()
+            .names(&dir)?
             .into_iter()
             .filter(|name| name.starts_with(&prefix))
             .map(|name| dir.join(name))
@@ -80,7 +85,7 @@ impl ContainerLog {
         for file in &files {
             let unused = ends(file, ".tmp") || (!ends(file, ".gz") && files.contains(&with(file, ".gz")));
             if unused {
-                fs::remove_file(file)?;
+                self.disk().remove(file)?;
             }
         }
         Ok(())
@@ -96,7 +101,7 @@ impl ContainerLog {
         let keep = self.pod.node.config.max_files.saturating_sub(2);
         files.truncate(files.len().saturating_sub(keep));
         for file in &files {
-            fs::remove_file(file)?;
+            self.disk().remove(file)?;
         }
         Ok(files)
     }
@@ -125,11 +130,11 @@ impl ContainerLog {
             return Ok(None);
         };
         let tmp = with(&plain, ".tmp");
-        let mut source = File::open(&plain)?;
-        let mut gzip = GzEncoder::new(File::create(&tmp)?, Compression::default());
-        io::copy(&mut source, &mut gzip)?;
-        gzip.finish()?.set_permissions(source.metadata()?.permissions())?;
-        Ok(Some(Compressing { plain, tmp }))
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(&self.disk().read(&plain)?)?;
+        self.disk().write(&tmp, &gzip.finish()?, &plain)?;
+        let disk = Arc::clone(&self.pod.node.disk);
+        Ok(Some(Compressing { disk, plain, tmp }))
     }
 
     /// Step 4a: the live file takes a stamped name; the runtime keeps writing to it.
@@ -148,11 +153,11 @@ impl ContainerLog {
                 &self.live_path(),
                 &format!(".{}", rotation_stamp(self.pod.node.next_stamp())),
             );
-            if !stamped.exists() && !with(&stamped, ".gz").exists() {
+            if !self.disk().exists(&stamped) && !self.disk().exists(&with(&stamped, ".gz")) {
                 break stamped;
             }
         };
-        fs::rename(self.live_path(), &rotated)?;
+        self.disk().rename(&self.live_path(), &rotated)?;
         self.renamed_to = Some(rotated.clone());
         Ok(rotated)
     }
@@ -162,7 +167,7 @@ impl ContainerLog {
     /// # Errors
     /// What the file system says.
     pub fn rotate_reopen(&mut self) -> io::Result<()> {
-        self.out = open_log(&self.live_path(), self.dialect())?;
+        self.out = open_log(self.disk(), &self.live_path(), self.dialect())?;
         self.renamed_to = None;
         Ok(())
     }
@@ -173,7 +178,7 @@ impl ContainerLog {
     /// What the file system says; `NotFound` when nothing was renamed.
     pub fn rotate_rename_back(&mut self) -> io::Result<()> {
         let rotated = self.renamed_to.take().ok_or(io::ErrorKind::NotFound)?;
-        fs::rename(rotated, self.live_path())
+        self.disk().rename(&rotated, &self.live_path())
     }
 }
 
@@ -189,8 +194,9 @@ impl Compressing {
     /// What the file system says.
     pub fn commit(self) -> io::Result<Compressed> {
         let gz = with(&self.plain, ".gz");
-        fs::rename(&self.tmp, &gz)?;
+        self.disk.rename(&self.tmp, &gz)?;
         Ok(Compressed {
+            disk: self.disk,
             plain: self.plain,
             gz,
         })
@@ -208,7 +214,7 @@ impl Compressed {
     /// # Errors
     /// What the file system says.
     pub fn unlink_plain(self) -> io::Result<PathBuf> {
-        fs::remove_file(&self.plain)?;
+        self.disk.remove(&self.plain)?;
         Ok(self.gz)
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use flate2::read::MultiGzDecoder;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use tempfile::TempDir;
@@ -14,7 +15,7 @@ fn node(config: NodeConfig) -> (TempDir, Node) {
 }
 
 fn files(log: &ContainerLog) -> Vec<String> {
-    names(&log.dir()).unwrap()
+    RealDisk.names(&log.dir()).unwrap()
 }
 
 /// Reads a chain as an agent must: every file, `.gz` inflated, in name order, the live one last.
@@ -167,7 +168,7 @@ fn a_restart_keeps_one_dead_instance() {
         (vec!["1.log".to_owned(), "2.log".to_owned()], 2)
     );
     assert_ne!(log.container_id(), first_id);
-    assert_eq!(names(&node.containers_dir()).unwrap().len(), 2);
+    assert_eq!(RealDisk.names(&node.containers_dir()).unwrap().len(), 2);
     let reborn = node
         .pod("shop", "web-0", UID)
         .container_after_reboot("app")
@@ -213,7 +214,7 @@ fn a_deleted_pod_takes_everything_but_its_successor() {
     old.remove_dir().unwrap();
     assert!(!old.dir().exists());
     assert_eq!(
-        names(&node.containers_dir()).unwrap(),
+        RealDisk.names(&node.containers_dir()).unwrap(),
         [successor.link_path().file_name().unwrap().to_str().unwrap()]
     );
 }
