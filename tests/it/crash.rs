@@ -2,6 +2,9 @@
 //! Every test ends with each line in the index exactly once.
 
 mod exposure;
+mod flood;
 mod kill9;
+mod restarts;
 mod second_agent;
+mod signals;
 mod sigterm;

@@ -7,6 +7,7 @@ mod phase;
 mod threads;
 
 use super::exposure::{Exposure, Given};
+use super::signals::signal;
 use crate::agent::{Agent, Lodging, PATIENCE};
 use crate::traffic::{Arrivals, Containers, Traffic, seed, tell};
 use longshore_kit::chance::{Chance, mix, unit};
@@ -16,7 +17,7 @@ use longshore_kit::rude_elasticsearch::{
 };
 use longshore_kit::simkubelet::{Node, NodeConfig};
 use phase::{Histogram, Look, Phase};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -266,8 +267,7 @@ impl Stage {
     /// Tells the agent to end, and looks at it a moment later.
     fn drain(&mut self, agent: &Agent, threads: &mut Threads, traffic: &Traffic) -> Look {
         let mut look = self.look(threads, Some(agent));
-        let pid = Pid::from_raw(agent.pid().cast_signed()).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("the agent runs");
+        signal(agent, Signal::TERM);
         traffic.run_for(self.random(DRAIN));
         look.told_to_end = true;
         look
