@@ -33,10 +33,20 @@ pub struct CriLine<'a> {
 }
 
 /// Reads CRI lines; remembers the last day seen, as neighbouring lines share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CriParser {
     day: [u8; 10],
     day_secs: i64,
+}
+
+/// The day it remembers at first is a real one: whatever stands here is taken for a date.
+impl Default for CriParser {
+    fn default() -> CriParser {
+        CriParser {
+            day: *b"1970-01-01",
+            day_secs: 0,
+        }
+    }
 }
 
 /// `2026-11-21T09:15:27.123456789Z ` is this long.
@@ -164,6 +174,7 @@ mod tests {
             "2026-03-04T09:15:27.123456789Z stdout X x",
             "2026-03-04T09:15:27.123456789Z stdout FF x",
             "2026-03-04T09:99:27.123456789Z stdout F x",
+            "\0\0\0\0\0\0\0\0\0\0T09:15:27Z stdout F x",
             "{\"log\":\"x\\n\",\"stream\":\"stdout\",\"time\":\"2026-03-04T09:15:27Z\"}",
         ] {
             assert_eq!(parse(line), None, "{line}");
