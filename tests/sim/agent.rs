@@ -1,0 +1,397 @@
+//! The agent without threads, sockets and clock: the same `Source`, `Shipping`, `Spool`, checkpoints and dead letters
+//! that `agent.rs` runs on threads, wired together by queues and stepped one at a time.
+
+use crate::disk::{AgentDisk, STATE_DIR};
+use longshore::batch::Limits;
+use longshore::checkpoint::disk::CheckpointFolder;
+use longshore::checkpoint::snapshot::{self, Entry};
+use longshore::config::{Config, DocumentId, IndexPattern, JsonMode, LabelDots, MessageKey, MinFree};
+use longshore::disk::Disk;
+use longshore::enrich::cache::Directory;
+use longshore::flow::backoff::Backoff;
+use longshore::flow::budget::Budget;
+use longshore::record::{Batch, Encoding};
+use longshore::sink::disk::DeadLetterFile;
+use longshore::sink::elasticsearch::client::Answer;
+use longshore::sink::elasticsearch::encode::EncodeConfig;
+use longshore::sink::elasticsearch::flight::{FlightConfig, ParcelId};
+use longshore::sink::elasticsearch::response::RequestVerdict;
+use longshore::sink::elasticsearch::schema::Layout;
+use longshore::sink::elasticsearch::task::shipping::{self, Order, Shipping};
+use longshore::sink::task as dead_letters;
+use longshore::source::task::{self as source, Note, Setup, Source};
+use longshore::spool::disk::{Spool, turn};
+use longshore::spool::index::{Quota, WhenFull};
+use longshore::spool::protocol as spool;
+use longshore::telemetry::board::Board;
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// What time it is for the agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time {
+    pub(crate) now: Instant,
+    pub(crate) unix: Duration,
+}
+
+impl Time {
+    fn source(self) -> source::Clock {
+        source::Clock {
+            now: self.now,
+            unix_ms: self.unix.as_millis() as u64,
+        }
+    }
+
+    fn sink(self) -> shipping::Clock {
+        shipping::Clock {
+            now: self.now,
+            unix: self.unix,
+        }
+    }
+}
+
+/// What differs between runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Knobs {
+    pub(crate) batch_bytes: u64,
+    pub(crate) batch_documents: usize,
+    pub(crate) memory: u64,
+    pub(crate) spool_bytes: u64,
+    pub(crate) segment_bytes: u64,
+    pub(crate) drop_oldest: bool,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_open_files: usize,
+    pub(crate) max_line: u64,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) parcel: ParcelId,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_gzip: bool,
+    pub(crate) documents: usize,
+}
+
+/// A running agent.
+pub(crate) struct Agent {
+    source: Source,
+    notes: VecDeque<Note>,
+    batches: mpsc::Receiver<Batch>,
+    saves: Receiver<(u64, Vec<Entry>)>,
+    folder: CheckpointFolder,
+    shipping: Option<Shipping>,
+    spool: Spool,
+    spool_commands: VecDeque<spool::Command>,
+    spool_reports: VecDeque<spool::Report>,
+    saved_delivered: Instant,
+    letters: DeadLetterFile,
+    letters_failing: bool,
+    letter_commands: VecDeque<dead_letters::Command>,
+    letter_reports: VecDeque<dead_letters::Report>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) requests: VecDeque<Request>,
+    pub(crate) damage: Vec<String>,
+    batches_ended: bool,
+}
+
+/// How far an orderly end is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    Draining,
+    HandingOut,
+    Shipping,
+    Saving,
+    Over,
+}
+
+impl Agent {
+    /// Starts on what the disk holds, as `agent.rs` does.
+    pub(crate) fn start(disk: Arc<AgentDisk>, knobs: Knobs, time: Time, seed: u64) -> io::Result<Agent> {
+        let disk: Disk = disk;
+        let state = Path::new(STATE_DIR);
+        let mut config = Config::default();
+        config.source.pod_logs_dir = "/var/log/pods".into();
+        config.source.containers_dir = "/var/log/containers".into();
+        config.source.partial_idle = Duration::from_secs(5);
+        config.source.max_open_files = knobs.max_open_files;
+        config.source.max_line = knobs.max_line;
+        let folder = CheckpointFolder::open(&disk, state)?;
+        let loaded = folder.load();
+        let mut damage = loaded.damage.clone();
+        let quota = Quota {
+            max_bytes: knobs.spool_bytes,
+            segment_bytes: knobs.segment_bytes,
+            when_full: if knobs.drop_oldest {
+                WhenFull::DropOldest
+            } else {
+                WhenFull::Block
+            },
+        };
+        let (spool, recovered) = Spool::open(&disk, state, quota, MinFree::Bytes(0))?;
+        damage.extend(recovered.damage);
+        let letters = DeadLetterFile::open(&disk, state, 1 << 30)?;
+        let (to_sink, batches) = mpsc::channel(4);
+        let (to_saver, saves) = channel();
+        let budget = Arc::new(Budget::new(knobs.memory));
+        let board = Arc::new(Board::default());
+        let layout = Layout {
+            message_key: MessageKey::Message,
+            include_tag: false,
+            label_dots: LabelDots::Replace,
+        };
+        let setup = Setup {
+            source: config.source,
+            metadata_wait: Duration::ZERO,
+            limits: Limits {
+                max_bytes: knobs.batch_bytes as usize,
+                max_documents: knobs.batch_documents,
+                max_age: Duration::from_secs(1),
+            },
+            encode: EncodeConfig {
+                layout,
+                index: IndexPattern::default(),
+                document_id: DocumentId::Deterministic,
+                json: JsonMode::Off,
+            },
+            compression: 1,
+            disk,
+            loaded,
+            directory: Arc::new(Directory::off("node")),
+            budget: Arc::clone(&budget),
+            board: Arc::clone(&board),
+            batches: to_sink,
+            saves: to_saver,
+            notes: channel().0,
+        };
+        let flight = FlightConfig {
+            max_in_flight: knobs.max_in_flight,
+            compression: 1,
+            memory: knobs.memory,
+            backoff: Backoff::SERVER,
+        };
+        let mut shipping = Shipping::new(flight, budget, Arc::clone(&board), seed);
+        shipping.recover(recovered.frames, time.now);
+        Ok(Agent {
+            source: Source::new(setup, time.now),
+            notes: VecDeque::new(),
+            batches,
+            saves,
+            folder,
+            shipping: Some(shipping),
+            spool,
+            spool_commands: VecDeque::new(),
+            spool_reports: VecDeque::new(),
+            saved_delivered: time.now,
+            letters,
+            letters_failing: false,
+            letter_commands: VecDeque::new(),
+            letter_reports: VecDeque::new(),
+            board,
+            requests: VecDeque::new(),
+            damage,
+            batches_ended: false,
+        })
+    }
+
+    /// The reader's turn.
+    pub(crate) fn turn(&mut self, time: Time) {
+        self.hear();
+        self.source.turn(time.source());
+    }
+
+    /// How long the reader would wait if nothing happened.
+    pub(crate) fn reader_waits(&self, time: Time) -> Duration {
+        if self.notes.is_empty() {
+            self.source.wait(time.now)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// When the sink wants to be asked again.
+    pub(crate) fn sink_deadline(&self) -> Option<Instant> {
+        self.shipping.as_ref().and_then(Shipping::next_deadline)
+    }
+
+    fn hear(&mut self) {
+        while let Some(note) = self.notes.pop_front() {
+            self.source.on_note(note);
+        }
+    }
+
+    /// A directory has changed, and the watch has told.
+    pub(crate) fn on_changed(&mut self) {
+        self.notes.push_back(Note::Changed);
+    }
+
+    /// The sink takes what is there, at most `limit` events, and does all that is due.
+    pub(crate) fn sink(&mut self, limit: usize, time: Time) {
+        self.execute(time);
+        for _ in 0..limit {
+            if !self.take_event(time) {
+                return;
+            }
+            self.execute(time);
+        }
+    }
+
+    fn take_event(&mut self, time: Time) -> bool {
+        let Some(shipping) = &mut self.shipping else {
+            return false;
+        };
+        let clock = time.sink();
+        if let Some(report) = self.spool_reports.pop_front() {
+            shipping.on_spool(report, clock);
+        } else if let Some(report) = self.letter_reports.pop_front() {
+            shipping.on_dead_letter(report, clock);
+        } else {
+            match self.batches.try_recv() {
+                Ok(batch) => shipping.on_batch(batch, clock),
+                Err(mpsc::error::TryRecvError::Disconnected) if !self.batches_ended => {
+                    self.batches_ended = true;
+                    shipping.on_batches_ended(clock);
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// An answer of the server, or none.
+    pub(crate) fn on_answer(&mut self, parcel: ParcelId, verdict: RequestVerdict, time: Time) {
+        if let Some(shipping) = &mut self.shipping {
+            shipping.on_answer(parcel, Answer { verdict, host: None }, time.sink());
+            self.execute(time);
+        }
+    }
+
+    fn execute(&mut self, time: Time) {
+        let Some(shipping) = &mut self.shipping else {
+            return;
+        };
+        while let Some(order) = shipping.poll(time.sink()) {
+            match order {
+                Order::Send {
+                    parcel,
+                    bytes,
+                    encoding,
+                    documents,
+                } => self.requests.push_back(Request {
+                    parcel,
+                    bytes: bytes.to_vec(),
+                    is_gzip: encoding == Encoding::Gzip,
+                    documents,
+                }),
+                Order::Hush => self.requests.clear(),
+                Order::Spool(command) => self.spool_commands.push_back(command),
+                Order::DeadLetter(command) => self.letter_commands.push_back(command),
+                Order::Ack(ack) => self.notes.push_back(Note::Acked(ack)),
+                Order::Tell(_) => {}
+            }
+        }
+    }
+
+    /// The spool carries out up to `limit` commands.
+    pub(crate) fn spool(&mut self, limit: usize, time: Time) {
+        let count = self.spool_commands.len().min(limit);
+        if count > 0 {
+            let commands = self.spool_commands.drain(..count).collect();
+            let reports = &mut self.spool_reports;
+            turn::execute(&mut self.spool, commands, &mut |report| reports.push_back(report));
+        }
+        if time.now >= self.saved_delivered + Duration::from_secs(1) {
+            self.saved_delivered = time.now;
+            // What fails is told by the thread's loop and tried again.
+            let _ = self.spool.save_delivered();
+        }
+    }
+
+    /// The dead-letter file carries out one command.
+    pub(crate) fn letter(&mut self) {
+        if let Some(command) = self.letter_commands.pop_front() {
+            let reports = &mut self.letter_reports;
+            dead_letters::execute(
+                &mut self.letters,
+                command,
+                &mut self.letters_failing,
+                &mut |report| reports.push_back(report),
+            );
+        }
+    }
+
+    /// The checkpoint thread saves one checkpoint. True when it is durable.
+    pub(crate) fn save(&mut self) -> Option<bool> {
+        let (number, entries) = self.saves.try_recv().ok()?;
+        let durable = self.folder.save(&snapshot::encode(&entries)).is_ok();
+        self.notes.push_back(Note::Saved { number, durable });
+        Some(durable)
+    }
+
+    /// Everything that waits in queues is done.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.requests.is_empty()
+            && self.spool_commands.is_empty()
+            && self.spool_reports.is_empty()
+            && self.letter_commands.is_empty()
+            && self.letter_reports.is_empty()
+            && self.notes.is_empty()
+            && self.board.ledger().in_flight() == 0
+            && self.spool.index().frames() == 0
+    }
+
+    /// One step of an orderly end; the sink, the spool and the others are stepped by the caller.
+    pub(crate) fn end_step(&mut self, ending: Ending, time: Time) -> Ending {
+        self.hear();
+        match ending {
+            Ending::Draining => {
+                self.source.begin_drain(time.source());
+                while self.source.drain_turn(time.source()) {}
+                Ending::HandingOut
+            }
+            Ending::HandingOut => {
+                if !self.source.close_batch() {
+                    return Ending::HandingOut;
+                }
+                self.source.hang_up();
+                Ending::Shipping
+            }
+            Ending::Shipping => {
+                let done = self
+                    .shipping
+                    .as_ref()
+                    .is_some_and(|shipping| self.batches_ended && shipping.is_done(time.now));
+                if !done {
+                    return Ending::Shipping;
+                }
+                if let Some(shipping) = self.shipping.take() {
+                    let rest = std::iter::from_fn(|| self.batches.try_recv().ok()).collect();
+                    let _ended = shipping.end(rest, time.now);
+                }
+                self.source.on_note(Note::SinkEnded);
+                self.source.begin_last_save(time.source());
+                Ending::Saving
+            }
+            Ending::Saving => {
+                if self.source.is_saving() {
+                    return Ending::Saving;
+                }
+                // The spool's thread ends when its commands have ended.
+                self.spool(usize::MAX, time);
+                let _ = self.spool.close();
+                Ending::Over
+            }
+            Ending::Over => Ending::Over,
+        }
+    }
+
+    /// Tells the reader to stop.
+    pub(crate) fn stop(&mut self) {
+        self.notes.push_back(Note::Stop);
+    }
+}

@@ -1,0 +1,963 @@
+//! A disk in memory that is as bad as a real one may be.
+//!
+//! What is written is in the page cache; what was synced is on the disk; names are durable when their
+//! directory was synced. A [`SimDisk::power_cut`] keeps what is durable and any part of the rest, in any
+//! order, torn at sectors. Operations of the agent go through an [`AgentDisk`], which fails and crashes
+//! when it is told to; kubelet and runtimes ([`NodeDisk`]) never see a fault. Log files are kept by a
+//! power cut as they are: what a node loses of its own logs is not ours to promise.
+
+use longshore::disk::{Entry, FileSystem, How, Kind, OpenFile, Space, Stat};
+use longshore_kit::chance::Chance;
+use longshore_kit::simkubelet::disk::{NodeDisk, NodeFile};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What reaches the disk whole or not at all. Small, so that small bodies tear.
+const SECTOR: usize = 64;
+/// Two changes of a directory within so many nanoseconds have one mtime (a kernel's tick).
+const TICK_NS: i128 = 4_000_000;
+/// Where the agent keeps its state; everything else is the node's.
+pub(crate) const STATE_DIR: &str = "/state";
+
+/// Operations of the agent that can fail, or in which it can die.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum OpKind {
+    List,
+    Stat,
+    Open,
+    Read,
+    Create,
+    Append,
+    Cut,
+    Sync,
+    Rename,
+    Remove,
+    SyncFolder,
+}
+
+impl OpKind {
+    pub(crate) const ALL: [OpKind; 11] = [
+        OpKind::List,
+        OpKind::Stat,
+        OpKind::Open,
+        OpKind::Read,
+        OpKind::Create,
+        OpKind::Append,
+        OpKind::Cut,
+        OpKind::Sync,
+        OpKind::Rename,
+        OpKind::Remove,
+        OpKind::SyncFolder,
+    ];
+}
+
+/// When the agent dies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DeathAt {
+    /// In the operation after so many others.
+    Count(u64),
+    /// In the next operation of this kind on the state directory (on any file for kinds that only read).
+    Kind(OpKind),
+}
+
+/// An operation that is to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Failure {
+    /// Of this kind.
+    pub(crate) kind: OpKind,
+    /// On the state directory, or on the node's files.
+    pub(crate) on_state: bool,
+    /// How often.
+    pub(crate) times: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    /// Never used again, unlike the inode.
+    uid: u64,
+    kind: Kind,
+    bytes: Vec<u8>,
+    durable: Vec<u8>,
+    /// Unsynced writes: where, and what.
+    writes: Vec<(usize, Vec<u8>)>,
+    target: PathBuf,
+    links: u64,
+    /// Descriptors of the agent.
+    held: u64,
+    /// Descriptors of runtimes.
+    open: u64,
+    changed: i128,
+}
+
+#[derive(Clone, Debug)]
+enum NameOp {
+    Add(PathBuf, u64),
+    Remove(PathBuf),
+    Rename(PathBuf, PathBuf, u64),
+}
+
+#[derive(Debug)]
+struct State {
+    nodes: BTreeMap<u64, Node>,
+    names: BTreeMap<PathBuf, u64>,
+    durable: BTreeMap<PathBuf, u64>,
+    pending: Vec<NameOp>,
+    free: Vec<u64>,
+    next_ino: u64,
+    next_uid: u64,
+    now_ns: i128,
+    chance: Chance,
+    failures: Vec<Failure>,
+    death: Option<DeathAt>,
+    dead_in: Option<(OpKind, bool)>,
+    generation: u64,
+    capacity: u64,
+    reached: BTreeMap<String, u64>,
+    last_append: (u64, u64),
+    /// The largest size of each file that the agent has seen, by uid.
+    sizes: BTreeMap<u64, u64>,
+}
+
+/// The disk.
+#[derive(Debug)]
+pub(crate) struct SimDisk {
+    state: Mutex<State>,
+}
+
+/// The disk as one process sees it: when the process dies, so does this.
+#[derive(Debug)]
+pub(crate) struct AgentDisk {
+    disk: Arc<SimDisk>,
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct AgentFile {
+    disk: Arc<SimDisk>,
+    generation: u64,
+    ino: u64,
+    on_state: bool,
+}
+
+#[derive(Debug)]
+struct RuntimeFile {
+    disk: Arc<SimDisk>,
+    ino: u64,
+}
+
+impl SimDisk {
+    pub(crate) fn new(seed: u64) -> Arc<SimDisk> {
+        let state = State {
+            nodes: BTreeMap::new(),
+            names: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            pending: Vec::new(),
+            free: Vec::new(),
+            next_ino: 10,
+            next_uid: 1,
+            now_ns: 0,
+            chance: Chance::new(seed),
+            failures: Vec::new(),
+            death: None,
+            dead_in: None,
+            generation: 0,
+            capacity: u64::MAX,
+            reached: BTreeMap::new(),
+            last_append: (0, 0),
+            sizes: BTreeMap::new(),
+        };
+        let disk = Arc::new(SimDisk {
+            state: Mutex::new(state),
+        });
+        disk.lock().make_dirs(Path::new(STATE_DIR));
+        disk
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// The disk for a process that starts now.
+    pub(crate) fn agent(self: &Arc<Self>) -> Arc<AgentDisk> {
+        let mut state = self.lock();
+        state.generation += 1;
+        state.death = None;
+        state.dead_in = None;
+        Arc::new(AgentDisk {
+            disk: Arc::clone(self),
+            generation: state.generation,
+        })
+    }
+
+    pub(crate) fn set_now(&self, now_ns: i128) {
+        self.lock().now_ns = now_ns;
+    }
+
+    pub(crate) fn die(&self, at: DeathAt) {
+        self.lock().death = Some(at);
+    }
+
+    /// In which operation the process has died, and whether on the state directory.
+    pub(crate) fn dead_in(&self) -> Option<(OpKind, bool)> {
+        self.lock().dead_in
+    }
+
+    pub(crate) fn fail(&self, failure: Failure) {
+        self.lock().failures.push(failure);
+    }
+
+    /// Room for the state directory, in bytes.
+    pub(crate) fn set_capacity(&self, capacity: u64) {
+        self.lock().capacity = capacity;
+    }
+
+    /// Everything works again.
+    pub(crate) fn heal(&self) {
+        let mut state = self.lock();
+        state.failures.clear();
+        state.death = None;
+        state.capacity = u64::MAX;
+    }
+
+    /// Bytes of the state directory.
+    pub(crate) fn state_bytes(&self) -> u64 {
+        self.lock().used()
+    }
+
+    /// What was reached, and how often.
+    pub(crate) fn reached(&self) -> BTreeMap<String, u64> {
+        self.lock().reached.clone()
+    }
+
+    /// The process is gone, the kernel is not: everything that was written stays.
+    pub(crate) fn kill(&self) {
+        self.lock().bury();
+    }
+
+    /// The power is gone: what was not synced stays in parts, or not.
+    pub(crate) fn power_cut(&self) {
+        let mut state = self.lock();
+        state.bury();
+        state.cut_power();
+    }
+
+    /// The file that was appended to last by the node: its uid, and the offset after that.
+    pub(crate) fn last_append(&self) -> (u64, u64) {
+        self.lock().last_append
+    }
+
+    /// The uid of the file with this name.
+    pub(crate) fn uid(&self, path: &Path) -> Option<u64> {
+        let state = self.lock();
+        state.names.get(path).map(|ino| state.nodes[ino].uid)
+    }
+
+    /// The file's bytes are others from now on: it gets another uid, and keeps its inode.
+    pub(crate) fn renew(&self, uid: u64) {
+        let mut state = self.lock();
+        state.next_uid += 1;
+        let fresh = state.next_uid;
+        if let Some(node) = state.nodes.values_mut().find(|node| node.uid == uid) {
+            node.uid = fresh;
+        }
+    }
+
+    /// Whether a name leads to the file.
+    pub(crate) fn has_name(&self, uid: u64) -> bool {
+        let state = self.lock();
+        state.nodes.values().any(|node| node.uid == uid && node.links > 0)
+    }
+
+    /// The largest size of the file that the agent has ever seen.
+    pub(crate) fn seen(&self, uid: u64) -> u64 {
+        self.lock().sizes.get(&uid).copied().unwrap_or(0)
+    }
+
+    /// The bytes of a file, if it is there.
+    pub(crate) fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.lock();
+        state.names.get(path).map(|ino| state.nodes[ino].bytes.clone())
+    }
+
+    /// Changes the bytes of a file behind everybody's back.
+    pub(crate) fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.lock();
+        if let Some(ino) = state.names.get(path).copied()
+            && let Some(node) = state.nodes.get_mut(&ino)
+        {
+            change(&mut node.bytes);
+            node.durable = node.bytes.clone();
+            node.writes.clear();
+        }
+    }
+}
+
+fn is_state(path: &Path) -> bool {
+    path.starts_with(STATE_DIR)
+}
+
+fn missing() -> io::Error {
+    ErrorKind::NotFound.into()
+}
+
+fn dead() -> io::Error {
+    io::Error::other("the process is dead")
+}
+
+impl State {
+    fn touch_parent(&mut self, path: &Path) {
+        let now = self.now_ns / TICK_NS * TICK_NS;
+        if let Some(ino) = path.parent().and_then(|parent| self.names.get(parent))
+            && let Some(node) = self.nodes.get_mut(ino)
+        {
+            node.changed = now;
+        }
+    }
+
+    fn make_node(&mut self, kind: Kind) -> u64 {
+        // An inode that is free is used again at once, as ext4 likes to.
+        let ino = match self.free.pop() {
+            Some(ino) if self.chance.hit(0.7) => {
+                *self.reached.entry("inode reused".into()).or_default() += 1;
+                ino
+            }
+            _ => {
+                self.next_ino += 1;
+                self.next_ino
+            }
+        };
+        self.next_uid += 1;
+        let node = Node {
+            uid: self.next_uid,
+            kind,
+            bytes: Vec::new(),
+            durable: Vec::new(),
+            writes: Vec::new(),
+            target: PathBuf::new(),
+            links: 0,
+            held: 0,
+            open: 0,
+            changed: self.now_ns / TICK_NS * TICK_NS,
+        };
+        self.nodes.insert(ino, node);
+        ino
+    }
+
+    fn add_name(&mut self, path: &Path, ino: u64) {
+        if let Some(old) = self.names.insert(path.to_owned(), ino) {
+            self.unlink(old);
+        }
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.links += 1;
+        }
+        self.touch_parent(path);
+    }
+
+    fn unlink(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.links -= 1;
+        }
+        self.free_if_unused(ino);
+    }
+
+    fn free_if_unused(&mut self, ino: u64) {
+        let unused = self
+            .nodes
+            .get(&ino)
+            .is_some_and(|node| node.links == 0 && node.open == 0 && node.held == 0);
+        // What the durable names lead to comes back with the power.
+        if unused && !self.durable.values().any(|kept| *kept == ino) && !self.is_pending(ino) {
+            self.nodes.remove(&ino);
+            self.free.push(ino);
+        }
+    }
+
+    fn is_pending(&self, ino: u64) -> bool {
+        self.pending.iter().any(|op| match op {
+            NameOp::Add(_, other) | NameOp::Rename(_, _, other) => *other == ino,
+            NameOp::Remove(_) => false,
+        })
+    }
+
+    fn remove_name(&mut self, path: &Path) -> io::Result<()> {
+        let ino = self.names.remove(path).ok_or_else(missing)?;
+        self.touch_parent(path);
+        self.unlink(ino);
+        Ok(())
+    }
+
+    fn move_name(&mut self, from: &Path, to: &Path) -> io::Result<u64> {
+        let ino = self.names.remove(from).ok_or_else(missing)?;
+        if let Some(old) = self.names.insert(to.to_owned(), ino) {
+            self.unlink(old);
+        }
+        self.touch_parent(from);
+        self.touch_parent(to);
+        Ok(ino)
+    }
+
+    fn make_dirs(&mut self, path: &Path) {
+        let mut folder = PathBuf::new();
+        for part in path.components() {
+            folder.push(part);
+            if !self.names.contains_key(&folder) {
+                let ino = self.make_node(Kind::Folder);
+                self.add_name(&folder, ino);
+                // Nobody's promise hangs on folders.
+                if is_state(&folder) {
+                    self.durable.insert(folder.clone(), ino);
+                }
+            }
+        }
+    }
+
+    fn children(&self, folder: &Path) -> Vec<(PathBuf, u64)> {
+        self.names
+            .range(folder.to_owned()..)
+            .skip_while(|(path, _)| *path == folder)
+            .take_while(|(path, _)| path.starts_with(folder))
+            .filter(|(path, _)| path.parent() == Some(folder))
+            .map(|(path, ino)| (path.clone(), *ino))
+            .collect()
+    }
+
+    fn used(&self) -> u64 {
+        let in_state = self.names.iter().filter(|(path, _)| is_state(path));
+        in_state.map(|(_, ino)| self.nodes[ino].bytes.len() as u64).sum()
+    }
+
+    fn stat(&mut self, ino: u64, seen: bool) -> Stat {
+        let node = self.nodes.get_mut(&ino).expect("a node that somebody holds");
+        if seen && node.kind == Kind::File {
+            let len = node.bytes.len() as u64;
+            let known = self.sizes.entry(node.uid).or_default();
+            *known = len.max(*known);
+        }
+        Stat {
+            kind: node.kind,
+            dev: 1,
+            ino,
+            len: node.bytes.len() as u64,
+            links: node.links,
+            changed: node.changed,
+        }
+    }
+
+    /// An operation of the agent begins. It may be its last one.
+    fn enter(&mut self, generation: u64, kind: OpKind, on_state: bool) -> io::Result<()> {
+        if generation != self.generation || self.dead_in.is_some() {
+            return Err(dead());
+        }
+        let dies = match &mut self.death {
+            Some(DeathAt::Count(0)) => true,
+            Some(DeathAt::Count(left)) => {
+                *left -= 1;
+                false
+            }
+            Some(DeathAt::Kind(wanted)) => *wanted == kind && (on_state || kind <= OpKind::Read),
+            None => false,
+        };
+        if dies {
+            self.death = None;
+            self.dead_in = Some((kind, on_state));
+            // It may have got through just before.
+            return if self.chance.hit(0.5) { Ok(()) } else { Err(dead()) };
+        }
+        let failure = self
+            .failures
+            .iter()
+            .position(|failure| failure.kind == kind && failure.on_state == on_state);
+        if let Some(at) = failure {
+            self.failures[at].times -= 1;
+            if self.failures[at].times == 0 {
+                self.failures.remove(at);
+            }
+            let place = if on_state { "state" } else { "logs" };
+            *self
+                .reached
+                .entry(format!("{place}: {kind:?} fails"))
+                .or_default() += 1;
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    }
+
+    fn bury(&mut self) {
+        self.generation += 1;
+        self.death = None;
+        self.dead_in = None;
+        let inodes: Vec<u64> = self.nodes.keys().copied().collect();
+        for ino in inodes {
+            if let Some(node) = self.nodes.get_mut(&ino) {
+                node.held = 0;
+            }
+            self.free_if_unused(ino);
+        }
+    }
+
+    fn cut_power(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let kept = self.chance.below(pending.len() as u64 + 1) as usize;
+        let any = self.chance.hit(0.3);
+        let mut names = self.durable.clone();
+        for (at, op) in pending.into_iter().enumerate() {
+            let survives = if any { self.chance.hit(0.5) } else { at < kept };
+            if !survives {
+                *self
+                    .reached
+                    .entry("power cut: a name is lost".into())
+                    .or_default() += 1;
+                continue;
+            }
+            match op {
+                NameOp::Add(path, ino) => drop(names.insert(path, ino)),
+                NameOp::Remove(path) => drop(names.remove(&path)),
+                NameOp::Rename(from, to, ino) => {
+                    names.remove(&from);
+                    names.insert(to, ino);
+                }
+            }
+        }
+        // The node's own names stay.
+        self.names.retain(|path, _| !is_state(path));
+        self.names
+            .extend(names.iter().map(|(path, ino)| (path.clone(), *ino)));
+        self.durable = names;
+        for node in self.nodes.values_mut() {
+            node.links = 0;
+        }
+        for ino in self.names.values() {
+            if let Some(node) = self.nodes.get_mut(ino) {
+                node.links += 1;
+            }
+        }
+        let ours: BTreeSet<u64> = self
+            .names
+            .iter()
+            .filter(|(path, _)| is_state(path))
+            .map(|(_, ino)| *ino)
+            .collect();
+        for ino in ours {
+            self.lose_writes(ino);
+        }
+        let inodes: Vec<u64> = self.nodes.keys().copied().collect();
+        inodes.into_iter().for_each(|ino| self.free_if_unused(ino));
+    }
+
+    /// Of the unsynced writes of a file any part is on the disk.
+    fn lose_writes(&mut self, ino: u64) {
+        let Some(node) = self.nodes.get_mut(&ino) else {
+            return;
+        };
+        if node.kind != Kind::File {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut node.durable);
+        for (at, written) in std::mem::take(&mut node.writes) {
+            let fate = self.chance.below(4);
+            for (number, sector) in written.chunks(SECTOR).enumerate() {
+                let survives = match fate {
+                    0 => false,
+                    1 => self.chance.hit(0.5),
+                    _ => true,
+                };
+                let start = at + number * SECTOR;
+                if survives {
+                    if bytes.len() < start + sector.len() {
+                        bytes.resize(start + sector.len(), 0);
+                    }
+                    bytes[start..start + sector.len()].copy_from_slice(sector);
+                } else {
+                    *self
+                        .reached
+                        .entry("power cut: a write is lost or torn".into())
+                        .or_default() += 1;
+                }
+            }
+        }
+        node.bytes = bytes.clone();
+        node.durable = bytes;
+    }
+}
+
+impl AgentDisk {
+    fn enter(&self, kind: OpKind, path: &Path) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.disk.lock();
+        state.enter(self.generation, kind, is_state(path))?;
+        Ok(state)
+    }
+
+    fn open_ino(&self, state: &mut State, ino: u64, on_state: bool) -> Box<dyn OpenFile> {
+        state.nodes.get_mut(&ino).expect("it has a name").held += 1;
+        Box::new(AgentFile {
+            disk: Arc::clone(&self.disk),
+            generation: self.generation,
+            ino,
+            on_state,
+        })
+    }
+}
+
+impl FileSystem for AgentDisk {
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        let state = self.enter(OpKind::List, folder)?;
+        if !state.names.contains_key(folder) {
+            return Err(missing());
+        }
+        let entry = |(path, ino): (PathBuf, u64)| {
+            Some(Entry {
+                name: path.file_name()?.to_owned(),
+                kind: state.nodes[&ino].kind,
+            })
+        };
+        Ok(state.children(folder).into_iter().filter_map(entry).collect())
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        let mut state = self.enter(OpKind::Stat, path)?;
+        let ino = *state.names.get(path).ok_or_else(missing)?;
+        Ok(state.stat(ino, true))
+    }
+
+    fn link(&self, path: &Path) -> io::Result<PathBuf> {
+        let state = self.enter(OpKind::Stat, path)?;
+        let ino = state.names.get(path).ok_or_else(missing)?;
+        Ok(state.nodes[ino].target.clone())
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        let state = self.enter(OpKind::Stat, path)?;
+        state.names.get(path).map(|_| path.to_owned()).ok_or_else(missing)
+    }
+
+    fn open_beneath(&self, root: &Path, relative: &Path) -> io::Result<Box<dyn OpenFile>> {
+        let path = root.join(relative);
+        let mut state = self.enter(OpKind::Open, &path)?;
+        let ino = *state.names.get(&path).ok_or_else(missing)?;
+        if state.nodes[&ino].kind != Kind::File {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        Ok(self.open_ino(&mut state, ino, false))
+    }
+
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn OpenFile>> {
+        let exists = self.disk.lock().names.contains_key(path);
+        let kind = if exists || how == How::Read {
+            OpKind::Open
+        } else {
+            OpKind::Create
+        };
+        let mut state = self.enter(kind, path)?;
+        let ino = match (state.names.get(path).copied(), how) {
+            (None, How::Read) => return Err(missing()),
+            (Some(_), How::New) => return Err(ErrorKind::AlreadyExists.into()),
+            (Some(ino), How::Replace) => {
+                let node = state.nodes.get_mut(&ino).expect("it has a name");
+                // Truncation may reach the disk before or after the bytes that follow: the worst is assumed.
+                (node.bytes, node.durable, node.writes) = (Vec::new(), Vec::new(), Vec::new());
+                ino
+            }
+            (Some(ino), _) => ino,
+            (None, _) => {
+                let ino = state.make_node(Kind::File);
+                state.add_name(path, ino);
+                state.pending.push(NameOp::Add(path.to_owned(), ino));
+                ino
+            }
+        };
+        Ok(self.open_ino(&mut state, ino, is_state(path)))
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.enter(OpKind::Create, path)?;
+        state.make_dirs(path);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.enter(OpKind::Rename, from)?;
+        let ino = state.move_name(from, to)?;
+        let op = NameOp::Rename(from.to_owned(), to.to_owned(), ino);
+        state.pending.push(op);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.enter(OpKind::Remove, path)?;
+        // First, or the inode would be free too early.
+        state.pending.push(NameOp::Remove(path.to_owned()));
+        state.remove_name(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let mut state = self.enter(OpKind::SyncFolder, folder)?;
+        let below = |path: &PathBuf| path.parent() == Some(folder);
+        let (ours, rest) = std::mem::take(&mut state.pending)
+            .into_iter()
+            .partition(|op| match op {
+                NameOp::Add(path, _) | NameOp::Remove(path) | NameOp::Rename(_, path, _) => below(path),
+            });
+        state.pending = rest;
+        let ours: Vec<NameOp> = ours;
+        for op in ours {
+            match op {
+                NameOp::Add(path, ino) => drop(state.durable.insert(path, ino)),
+                NameOp::Remove(path) => drop(state.durable.remove(&path)),
+                NameOp::Rename(from, to, ino) => {
+                    state.durable.remove(&from);
+                    state.durable.insert(to, ino);
+                }
+            }
+        }
+        let inodes: Vec<u64> = state.nodes.keys().copied().collect();
+        inodes.into_iter().for_each(|ino| state.free_if_unused(ino));
+        Ok(())
+    }
+
+    fn space(&self, folder: &Path) -> io::Result<Space> {
+        let state = self.enter(OpKind::Stat, folder)?;
+        let used = state.used();
+        let total = state.capacity.min(1 << 40);
+        Ok(Space {
+            total,
+            available: total.saturating_sub(used),
+        })
+    }
+}
+
+impl AgentFile {
+    fn enter(&self, kind: OpKind) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.disk.lock();
+        state.enter(self.generation, kind, self.on_state)?;
+        Ok(state)
+    }
+}
+
+impl OpenFile for AgentFile {
+    fn stat(&self) -> io::Result<Stat> {
+        let mut state = self.enter(OpKind::Stat)?;
+        Ok(state.stat(self.ino, true))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.enter(OpKind::Read)?;
+        let _seen = state.stat(self.ino, true);
+        let bytes = &state.nodes[&self.ino].bytes;
+        let start = (offset as usize).min(bytes.len());
+        let read = buffer.len().min(bytes.len() - start);
+        buffer[..read].copy_from_slice(&bytes[start..start + read]);
+        Ok(read)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        let entered = state.enter(self.generation, OpKind::Append, self.on_state);
+        let room = state.capacity.saturating_sub(state.used());
+        let mut len = bytes.len() as u64;
+        // What fails or dies may have written a part.
+        let mut result = Ok(());
+        if let Err(error) = entered {
+            if state.generation != self.generation {
+                return Err(error);
+            }
+            len = state.chance.below(len + 1);
+            result = Err(error);
+        }
+        if len > room {
+            len = room;
+            *state.reached.entry("state: disk full".into()).or_default() += 1;
+            result = Err(ErrorKind::StorageFull.into());
+        }
+        let node = state.nodes.get_mut(&self.ino).expect("it is open");
+        let written = bytes[..len as usize].to_vec();
+        node.writes.push((node.bytes.len(), written.clone()));
+        node.bytes.extend_from_slice(&written);
+        result
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        let mut state = self.enter(OpKind::Cut)?;
+        let node = state.nodes.get_mut(&self.ino).expect("it is open");
+        node.bytes.truncate(len as usize);
+        node.durable.truncate(len as usize);
+        node.writes.retain_mut(|(at, written)| {
+            written.truncate((len as usize).saturating_sub(*at));
+            !written.is_empty()
+        });
+        Ok(())
+    }
+
+    fn allocate(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        if let Err(error) = state.enter(self.generation, OpKind::Sync, self.on_state) {
+            // The kernel forgets the pages that it could not write: the next sync succeeds without them.
+            if state.generation == self.generation && state.dead_in.is_none() {
+                let evicted = state.chance.hit(0.5);
+                let node = state.nodes.get_mut(&self.ino).expect("it is open");
+                node.writes.clear();
+                if evicted {
+                    let len = node.bytes.len();
+                    node.bytes = node.durable.clone();
+                    node.bytes.resize(len, 0);
+                }
+            }
+            return Err(error);
+        }
+        let node = state.nodes.get_mut(&self.ino).expect("it is open");
+        for (at, written) in std::mem::take(&mut node.writes) {
+            let end = at + written.len();
+            if node.durable.len() < end {
+                node.durable.resize(end, 0);
+            }
+            node.durable[at..end].copy_from_slice(&written);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for AgentFile {
+    fn drop(&mut self) {
+        let mut state = self.disk.lock();
+        // The descriptors of a dead process are closed already.
+        if state.generation == self.generation
+            && let Some(node) = state.nodes.get_mut(&self.ino)
+        {
+            node.held = node.held.saturating_sub(1);
+            state.free_if_unused(self.ino);
+        }
+    }
+}
+
+/// The node's side.
+#[derive(Debug)]
+pub(crate) struct NodeSide(pub(crate) Arc<SimDisk>);
+
+impl NodeDisk for NodeSide {
+    fn make_dirs(&self, path: &Path) -> io::Result<()> {
+        self.0.lock().make_dirs(path);
+        Ok(())
+    }
+
+    fn open_append(&self, path: &Path, _mode: u32) -> io::Result<Box<dyn NodeFile>> {
+        let mut state = self.0.lock();
+        let ino = match state.names.get(path) {
+            Some(ino) => *ino,
+            None => {
+                let ino = state.make_node(Kind::File);
+                state.add_name(path, ino);
+                ino
+            }
+        };
+        state.nodes.get_mut(&ino).expect("it has a name").open += 1;
+        Ok(Box::new(RuntimeFile {
+            disk: Arc::clone(&self.0),
+            ino,
+        }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.bytes(path).ok_or_else(missing)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8], _like: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let ino = state.make_node(Kind::File);
+        state.add_name(path, ino);
+        state.nodes.get_mut(&ino).expect("just made").bytes = bytes.to_vec();
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.lock().move_name(from, to).map(drop)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.lock().remove_name(path)
+    }
+
+    fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let below: Vec<PathBuf> = state
+            .names
+            .keys()
+            .filter(|name| name.starts_with(path))
+            .cloned()
+            .collect();
+        below.iter().rev().try_for_each(|name| state.remove_name(name))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.0.lock().names.contains_key(path)
+    }
+
+    fn symlink(&self, target: &Path, link: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        if state.names.contains_key(link) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let ino = state.make_node(Kind::Link);
+        state.nodes.get_mut(&ino).expect("just made").target = target.to_owned();
+        state.add_name(link, ino);
+        Ok(())
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        let state = self.0.lock();
+        let ino = state.names.get(path).ok_or_else(missing)?;
+        Ok(state.nodes[ino].target.clone())
+    }
+
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let children = self.0.lock().children(dir);
+        let names = children.iter().filter_map(|(path, _)| path.file_name());
+        Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
+    }
+}
+
+impl NodeFile for RuntimeFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        let now = state.now_ns / TICK_NS * TICK_NS;
+        let node = state.nodes.get_mut(&self.ino).expect("it is open");
+        node.bytes.extend_from_slice(bytes);
+        node.changed = now;
+        let end = node.bytes.len() as u64;
+        state.last_append = (node_uid(&state, self.ino), end);
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().nodes[&self.ino].bytes.len() as u64)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.lock();
+        let node = state.nodes.get_mut(&self.ino).expect("it is open");
+        node.bytes.truncate(len as usize);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn node_uid(state: &State, ino: u64) -> u64 {
+    state.nodes[&ino].uid
+}
+
+impl Drop for RuntimeFile {
+    fn drop(&mut self) {
+        let mut state = self.disk.lock();
+        if let Some(node) = state.nodes.get_mut(&self.ino) {
+            node.open = node.open.saturating_sub(1);
+        }
+        state.free_if_unused(self.ino);
+    }
+}

@@ -1,0 +1,194 @@
+//! The promise, asked of a run that has come to rest: every line once in the index, or dead-lettered, or counted.
+
+use crate::disk::STATE_DIR;
+use crate::world::World;
+use longshore_kit::chance::Chance;
+use longshore_kit::lines::{Corrupt, find_messages};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// A fresh line must arrive within this after the faults have ended.
+const LIVELINESS: Duration = Duration::from_secs(10);
+/// A run comes to rest within this, open groups and backoffs included.
+const REST: Duration = Duration::from_secs(240);
+
+type Token = (String, u64);
+
+/// Ends the faults, waits for rest, and judges.
+pub(crate) fn judge(world: &mut World) {
+    if world.violation.is_some() {
+        return;
+    }
+    world.heal();
+    // Whatever waits for an answer of before gets none; backoffs may be long.
+    let mut chance = Chance::new(world.script.seed);
+    for at in world.kubelet.running() {
+        world.kubelet.finish_line(at);
+    }
+    come_to_rest(world, &mut chance);
+    fresh_lines(world, &mut chance);
+    come_to_rest(world, &mut chance);
+    stop_and_start(world, &mut chance);
+    if world.violation.is_none() {
+        tokens(world);
+    }
+}
+
+fn come_to_rest(world: &mut World, chance: &mut Chance) {
+    let deadline = world.now + REST;
+    let mut quiet_since = None;
+    while world.now < deadline && world.violation.is_none() {
+        world.start();
+        world.pass(Duration::from_millis(500), chance);
+        let quiet = world.agent.as_ref().is_some_and(|agent| agent.is_quiet());
+        match (quiet, quiet_since) {
+            (false, _) => quiet_since = None,
+            (true, None) => quiet_since = Some(world.now),
+            // Longer than it takes to cut open groups and to give up nameless files.
+            (true, Some(since)) if world.now >= since + Duration::from_secs(15) => return,
+            (true, Some(_)) => {}
+        }
+    }
+    if world.violation.is_none() {
+        world.fail("no rest within four minutes after the faults ended".into());
+    }
+}
+
+fn fresh_lines(world: &mut World, chance: &mut Chance) {
+    let running = world.kubelet.running();
+    for at in &running {
+        world.kubelet.write(*at, chance);
+        world.kubelet.finish_line(*at);
+    }
+    let Some(last) = world.kubelet.truth.pieces.last().map(|piece| piece.token.clone()) else {
+        return;
+    };
+    if running.is_empty() || last.0.ends_with('X') {
+        return;
+    }
+    let deadline = world.now + LIVELINESS;
+    while world.now < deadline && world.violation.is_none() {
+        world.pass(Duration::from_millis(100), chance);
+        let found = world
+            .server
+            .documents()
+            .iter()
+            .any(|document| find_messages(&document.source).any(|found| is(&found, &last)));
+        if found {
+            return;
+        }
+    }
+    if world.violation.is_none() {
+        world.fail(format!(
+            "a fresh line {last:?} did not arrive within {LIVELINESS:?}"
+        ));
+    }
+}
+
+/// After an orderly end with a healthy server nothing is sent again.
+fn stop_and_start(world: &mut World, chance: &mut Chance) {
+    if world.violation.is_some() {
+        return;
+    }
+    world.stop();
+    world.conflicts_allowed = false;
+    world.start();
+    world.pass(Duration::from_secs(8), chance);
+}
+
+fn is(found: &Result<longshore_kit::lines::Sequenced<'_>, Corrupt>, token: &Token) -> bool {
+    found
+        .as_ref()
+        .is_ok_and(|found| found.stream == token.0 && found.seq == token.1)
+}
+
+fn tokens(world: &mut World) {
+    let mut arrived: BTreeMap<Token, u64> = BTreeMap::new();
+    let mut corrupt = 0;
+    for document in world.server.documents() {
+        for found in find_messages(&document.source) {
+            match found {
+                Ok(found) => *arrived.entry((found.stream.to_owned(), found.seq)).or_default() += 1,
+                Err(Corrupt::NoMark) => {}
+                Err(_) => corrupt += 1,
+            }
+        }
+    }
+    let lettered = dead_letters(world);
+    let torn = world
+        .kubelet
+        .truth
+        .pieces
+        .iter()
+        .filter(|piece| piece.torn)
+        .count();
+    if corrupt > torn {
+        world.fail(format!("{corrupt} documents are damaged; {torn} lines were torn"));
+        return;
+    }
+    let mut lost: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    let mut first = None;
+    for piece in &world.kubelet.truth.pieces {
+        let came = arrived.remove(&piece.token).unwrap_or(0);
+        let letter = lettered.contains(&piece.token);
+        if came + u64::from(letter) > 1 {
+            let token = &piece.token;
+            world.violation = Some(format!("{token:?} came {came} times; dead letter: {letter}"));
+            return;
+        }
+        if came == 0 && !letter && !piece.torn {
+            let (bytes, seen) = lost.entry(piece.file).or_default();
+            *bytes += piece.end - piece.start;
+            let known = world.disk.seen(piece.file);
+            if piece.end <= known {
+                *seen += piece.end - piece.start;
+            }
+            first.get_or_insert_with(|| piece.clone());
+        }
+    }
+    if let Some((token, _)) = arrived.first_key_value() {
+        world.violation = Some(format!("nobody wrote {token:?}"));
+        return;
+    }
+    judge_lost(world, &lost, first.map(|piece| format!("{piece:?}")));
+}
+
+/// Lines are only lost with their file, or where a counter says so.
+fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option<String>) {
+    let counted: u64 = world
+        .lives
+        .iter()
+        .flat_map(|life| life.lost_unread.values().chain(life.dropped.values()))
+        .sum::<u64>()
+        + world.agent.as_ref().map_or(0, |agent| {
+            let ledger = agent.board.ledger();
+            ledger.lost_unread().map(|(_, bytes, _)| bytes).sum::<u64>()
+                + ledger.dropped().map(|(_, bytes)| bytes).sum::<u64>()
+        });
+    let there: u64 = lost
+        .iter()
+        .filter(|(file, _)| world.kubelet.is_there(**file))
+        .map(|(_, (bytes, _))| bytes)
+        .sum();
+    let seen: u64 = lost.values().map(|(_, seen)| seen).sum();
+    let first = first.unwrap_or_default();
+    if there > counted {
+        world.fail(format!(
+            "{there} bytes of files that are still there did not arrive, {counted} are counted; the first: {first}"
+        ));
+    } else if seen > counted {
+        world.fail(format!(
+            "{seen} bytes that the agent knew of did not arrive, {counted} are counted; the first: {first}"
+        ));
+    }
+}
+
+fn dead_letters(world: &World) -> BTreeSet<Token> {
+    let path = Path::new(STATE_DIR).join("dead-letter/dead-letter.ndjson");
+    let bytes = world.disk.bytes(&path).unwrap_or_default();
+    find_messages(&bytes)
+        .flatten()
+        .map(|found| (found.stream.to_owned(), found.seq))
+        .collect()
+}

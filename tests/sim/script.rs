@@ -1,0 +1,314 @@
+//! What happens in a run, as a list made from the seed before it begins: so that a failing run can be shrunk by leaving
+//! parts of it out.
+
+use crate::agent::Knobs;
+use crate::disk::{DeathAt, Failure, OpKind};
+use longshore_kit::chance::Chance;
+use longshore_kit::rude_elasticsearch::{BlockKind, Fault, Refused};
+
+/// One thing that happens. Numbers that name a container, a pod or a request are taken modulo how many there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    /// A container writes.
+    Write {
+        container: u64,
+        random: u64,
+    },
+    /// kubelet's next step.
+    Kubelet {
+        container: u64,
+        random: u64,
+    },
+    KubeletCrash {
+        container: u64,
+    },
+    Restart {
+        container: u64,
+    },
+    NewPod {
+        containers: u64,
+        again: bool,
+    },
+    DeletePod {
+        pod: u64,
+    },
+    RemoveDir {
+        pod: u64,
+    },
+    Truncate {
+        container: u64,
+    },
+    /// A few steps of the agent's threads in some order, a little time between them.
+    Agent {
+        random: u64,
+    },
+    /// The server answers a request, or what looks like it.
+    Answer {
+        request: u64,
+        fault: Option<Fault>,
+    },
+    /// Time passes, and the agent's threads run as they would.
+    Pass {
+        millis: u64,
+        random: u64,
+    },
+    /// Time passes, and the agent does not get to run.
+    Freeze {
+        millis: u64,
+    },
+    /// The agent dies, and maybe the power with it.
+    Crash {
+        power: bool,
+        at: Option<DeathAt>,
+    },
+    Start,
+    Stop,
+    Fail(Failure),
+    Full {
+        room: u64,
+    },
+    Heal,
+    Reject {
+        percent: u64,
+    },
+    Block(BlockKind),
+    Unblock,
+    Outage {
+        on: bool,
+    },
+    Skew {
+        hours: i64,
+    },
+}
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) seed: u64,
+    pub(crate) knobs: Knobs,
+    pub(crate) max_files: usize,
+    pub(crate) conmon: bool,
+    pub(crate) poison: bool,
+    pub(crate) watch: bool,
+    pub(crate) ops: Vec<Op>,
+}
+
+/// How likely each kind of op is. Each seed leaves some out altogether, so that others come together more often.
+struct Weights(Vec<(u64, Kind)>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Write,
+    Kubelet,
+    KubeletCrash,
+    Restart,
+    NewPod,
+    DeletePod,
+    Truncate,
+    Agent,
+    Answer,
+    Pass,
+    Freeze,
+    Kill,
+    PowerCut,
+    Stop,
+    FailState,
+    FailLogs,
+    Full,
+    Heal,
+    Reject,
+    Block,
+    Outage,
+    Skew,
+}
+
+const BASE: [(u64, Kind); 6] = [
+    (30, Kind::Write),
+    (20, Kind::Kubelet),
+    (40, Kind::Agent),
+    (30, Kind::Answer),
+    (30, Kind::Pass),
+    (3, Kind::Heal),
+];
+
+const FAULTS: [(u64, Kind); 16] = [
+    (2, Kind::KubeletCrash),
+    (3, Kind::Restart),
+    (1, Kind::NewPod),
+    (2, Kind::DeletePod),
+    (2, Kind::Truncate),
+    (3, Kind::Freeze),
+    (4, Kind::Kill),
+    (4, Kind::PowerCut),
+    (2, Kind::Stop),
+    (4, Kind::FailState),
+    (4, Kind::FailLogs),
+    (2, Kind::Full),
+    (3, Kind::Reject),
+    (2, Kind::Block),
+    (3, Kind::Outage),
+    (1, Kind::Skew),
+];
+
+impl Script {
+    pub(crate) fn new(seed: u64) -> Script {
+        let mut chance = Chance::new(seed ^ 0x5eed_5eed);
+        let knobs = Knobs {
+            batch_bytes: 400 + chance.below(6000),
+            batch_documents: 1 + chance.below(30) as usize,
+            memory: 20_000 + chance.below(200_000),
+            spool_bytes: if chance.hit(0.3) { 6_000 } else { 400_000 },
+            segment_bytes: 1500 + chance.below(8000),
+            drop_oldest: chance.hit(0.3),
+            max_in_flight: 1 + chance.below(4) as usize,
+            max_open_files: if chance.hit(0.2) { 4 } else { 1024 },
+            max_line: 1 << 20,
+        };
+        let mut weights = Weights(BASE.to_vec());
+        weights.0.extend(FAULTS.into_iter().filter(|_| chance.hit(0.4)));
+        let mut ops = vec![Op::NewPod {
+            containers: 1 + chance.below(2),
+            again: false,
+        }];
+        let len = 60 + chance.below(300);
+        for _ in 0..len {
+            weights.draw(&mut chance, &mut ops);
+        }
+        Script {
+            seed,
+            knobs,
+            max_files: 2 + chance.below(4) as usize,
+            conmon: chance.hit(0.3),
+            poison: chance.hit(0.3),
+            watch: chance.hit(0.7),
+            ops,
+        }
+    }
+}
+
+impl Weights {
+    fn draw(&mut self, chance: &mut Chance, ops: &mut Vec<Op>) {
+        let sum: u64 = self.0.iter().map(|(weight, _)| weight).sum();
+        let mut left = chance.below(sum);
+        let mut kind = Kind::Write;
+        for (weight, candidate) in &self.0 {
+            kind = *candidate;
+            if left < *weight {
+                break;
+            }
+            left -= weight;
+        }
+        let random = chance.next_u64();
+        ops.push(match kind {
+            Kind::Write => Op::Write {
+                container: chance.below(16),
+                random,
+            },
+            Kind::Kubelet => Op::Kubelet {
+                container: chance.below(16),
+                random,
+            },
+            Kind::KubeletCrash => Op::KubeletCrash {
+                container: chance.below(16),
+            },
+            Kind::Restart => Op::Restart {
+                container: chance.below(16),
+            },
+            Kind::NewPod => Op::NewPod {
+                containers: 1 + chance.below(2),
+                again: chance.hit(0.5),
+            },
+            Kind::DeletePod if chance.hit(0.5) => Op::RemoveDir {
+                pod: chance.below(16),
+            },
+            Kind::DeletePod => Op::DeletePod {
+                pod: chance.below(16),
+            },
+            Kind::Truncate => Op::Truncate {
+                container: chance.below(16),
+            },
+            Kind::Agent => Op::Agent { random },
+            Kind::Answer => Op::Answer {
+                request: chance.below(16),
+                fault: fault(chance),
+            },
+            Kind::Pass => Op::Pass {
+                millis: [20, 100, 300, 1000, 3000][chance.below(5) as usize],
+                random,
+            },
+            Kind::Freeze => Op::Freeze {
+                millis: 1 << chance.below(16),
+            },
+            Kind::Kill | Kind::PowerCut => Op::Crash {
+                power: kind == Kind::PowerCut,
+                at: death(chance),
+            },
+            Kind::Stop => Op::Stop,
+            Kind::FailState => Op::Fail(Failure {
+                kind: OpKind::ALL[chance.below(11) as usize],
+                on_state: true,
+                times: 1 + chance.below(3) as u32,
+            }),
+            Kind::FailLogs => Op::Fail(Failure {
+                kind: OpKind::ALL[chance.below(4) as usize],
+                on_state: false,
+                times: 1 + chance.below(5) as u32,
+            }),
+            Kind::Full => Op::Full {
+                room: chance.below(4000),
+            },
+            Kind::Heal => match chance.below(4) {
+                0 => Op::Start,
+                1 => Op::Unblock,
+                2 => Op::Outage { on: false },
+                _ => Op::Heal,
+            },
+            Kind::Reject => Op::Reject {
+                percent: [0, 10, 50, 100][chance.below(4) as usize],
+            },
+            Kind::Block => Op::Block(
+                [
+                    BlockKind::Write403,
+                    BlockKind::FloodStage429,
+                    BlockKind::Closed400,
+                    BlockKind::AutoCreate404,
+                    BlockKind::Security403,
+                ][chance.below(5) as usize],
+            ),
+            Kind::Outage => Op::Outage { on: true },
+            Kind::Skew => Op::Skew {
+                hours: chance.below(48) as i64 - 24,
+            },
+        });
+    }
+}
+
+fn death(chance: &mut Chance) -> Option<DeathAt> {
+    match chance.below(3) {
+        0 => None,
+        1 => Some(DeathAt::Count(chance.below(60))),
+        _ => Some(DeathAt::Kind(OpKind::ALL[chance.below(11) as usize])),
+    }
+}
+
+fn fault(chance: &mut Chance) -> Option<Fault> {
+    if chance.hit(0.6) {
+        return None;
+    }
+    Some(
+        [
+            Fault::CutBeforeCommit,
+            Fault::CommitThenCut,
+            Fault::CutMidAnswer,
+            Fault::CommitHalfThen400,
+            Fault::Refuse(Refused::Pressure429),
+            Fault::Refuse(Refused::Unavailable503),
+            Fault::Refuse(Refused::TooLarge413),
+            Fault::Refuse(Refused::Unauthorized401),
+            Fault::Html200,
+            Fault::Empty200,
+            Fault::ShortItems,
+            Fault::Pretty,
+        ][chance.below(12) as usize],
+    )
+}

@@ -1,0 +1,500 @@
+//! A run: the script happens to node, disk, server and agent, one step after the other.
+
+use crate::agent::{Agent, Ending, Request, Time};
+use crate::disk::{DeathAt, SimDisk};
+use crate::node::Kubelet;
+use crate::script::{Op, Script};
+use longshore::sink::elasticsearch::response::{FILTER_PATH, Problem, RequestVerdict, judge};
+use longshore_kit::chance::Chance;
+use longshore_kit::rude_elasticsearch::{DirectElasticsearch, Fates, Fault, Outlet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// When the clock of every run begins, in seconds since 1970.
+const UNIX_START: u64 = 1_767_225_600;
+/// How long a client waits for an answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What an agent that is gone has left in memory only.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Life {
+    pub(crate) lost_unread: BTreeMap<&'static str, u64>,
+    pub(crate) dropped: BTreeMap<&'static str, u64>,
+}
+
+/// A run.
+pub(crate) struct World {
+    pub(crate) script: Script,
+    base: Instant,
+    pub(crate) now: Duration,
+    skew: i64,
+    pub(crate) disk: Arc<SimDisk>,
+    pub(crate) kubelet: Kubelet,
+    pub(crate) server: DirectElasticsearch,
+    pub(crate) agent: Option<Agent>,
+    /// Requests on their way, and since when.
+    requests: Vec<(Request, Duration)>,
+    power: bool,
+    outage: bool,
+    starts: u64,
+    pub(crate) lives: Vec<Life>,
+    pub(crate) reached: BTreeMap<String, u64>,
+    pub(crate) violation: Option<String>,
+    pub(crate) trace: bool,
+    /// Documents that were sent, by index and id, to find collisions.
+    pub(crate) sent: BTreeMap<(String, String), Vec<u8>>,
+    pub(crate) conflicts_allowed: bool,
+}
+
+impl World {
+    pub(crate) fn new(script: Script, base: Instant) -> World {
+        let disk = SimDisk::new(script.seed ^ 0xd15c);
+        let mut kubelet = Kubelet::new(&disk, script.max_files, script.conmon);
+        kubelet.poison = script.poison;
+        kubelet.unix_ns = UNIX_START * 1_000_000_000;
+        let mut server = DirectElasticsearch::new(script.seed);
+        server.fates(fates(0));
+        World {
+            base,
+            now: Duration::ZERO,
+            skew: 0,
+            disk,
+            kubelet,
+            server,
+            agent: None,
+            requests: Vec::new(),
+            power: false,
+            outage: false,
+            starts: 0,
+            lives: Vec::new(),
+            reached: BTreeMap::new(),
+            violation: None,
+            trace: false,
+            sent: BTreeMap::new(),
+            conflicts_allowed: true,
+            script,
+        }
+    }
+
+    /// Everything in the script happens; then the faults end, and everything comes to rest.
+    pub(crate) fn run(&mut self) {
+        let ops = self.script.ops.clone();
+        for (at, op) in ops.into_iter().enumerate() {
+            if self.trace {
+                eprintln!("{at:4} {:>9.3} {op:?}", self.now.as_secs_f64());
+            }
+            self.apply(op);
+            if self.violation.is_some() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn time(&self) -> Time {
+        let unix = Duration::from_secs(UNIX_START) + self.now;
+        let unix = if self.skew < 0 {
+            unix - Duration::from_secs(self.skew.unsigned_abs() * 3600)
+        } else {
+            unix + Duration::from_secs(self.skew.unsigned_abs() * 3600)
+        };
+        Time {
+            now: self.base + self.now,
+            unix,
+        }
+    }
+
+    pub(crate) fn reach(&mut self, what: &str) {
+        *self.reached.entry(what.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn fail(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Write { container, random } => self.on_container(container, |kubelet, at| {
+                kubelet.write(at, &mut Chance::new(random));
+            }),
+            Op::Kubelet { container, random } => self.on_container(container, |kubelet, at| {
+                kubelet.step(at, &mut Chance::new(random));
+            }),
+            Op::KubeletCrash { container } => self.on_container(container, Kubelet::crash),
+            Op::Restart { container } => self.on_container(container, Kubelet::restart),
+            Op::Truncate { container } => self.on_container(container, Kubelet::truncate),
+            Op::NewPod { containers, again } => {
+                if self.kubelet.pods.len() < 4 {
+                    self.kubelet.new_pod(containers as usize, again);
+                    self.changed();
+                }
+            }
+            Op::DeletePod { pod } => {
+                let pod = pod as usize % self.kubelet.pods.len().max(1);
+                self.kubelet.delete_pod(pod);
+            }
+            Op::RemoveDir { pod } => {
+                let pod = pod as usize % self.kubelet.pods.len().max(1);
+                self.kubelet.remove_dir(pod);
+                self.changed();
+            }
+            Op::Agent { random } => self.agent_steps(&mut Chance::new(random)),
+            Op::Answer { request, fault } => self.answer(request, fault),
+            Op::Pass { millis, random } => self.pass(Duration::from_millis(millis), &mut Chance::new(random)),
+            Op::Freeze { millis } => {
+                self.advance(Duration::from_millis(millis));
+                self.reach("agent frozen");
+            }
+            Op::Crash { power, at } => self.crash_at(power, at),
+            Op::Start => self.start(),
+            Op::Stop => self.stop(),
+            Op::Fail(failure) => self.disk.fail(failure),
+            Op::Full { room } => self.disk.set_capacity(self.disk.state_bytes() + room),
+            Op::Heal => self.heal(),
+            Op::Reject { percent } => {
+                self.server.fates(fates(percent));
+                self.reach("server: items rejected");
+            }
+            Op::Block(kind) => {
+                self.server.block_index("*", kind);
+                self.reach("server: index blocked");
+            }
+            Op::Unblock => self.server.unblock_index("*"),
+            Op::Outage { on } => {
+                self.outage = on;
+                if on {
+                    self.reach("server: outage");
+                }
+            }
+            Op::Skew { hours } => {
+                self.skew = hours;
+                self.reach("clock skewed");
+            }
+        }
+        self.check_law();
+    }
+
+    fn on_container(&mut self, container: u64, act: impl FnOnce(&mut Kubelet, usize)) {
+        let running = self.kubelet.running();
+        if let Some(at) = running.get(container as usize % running.len().max(1)) {
+            act(&mut self.kubelet, *at);
+        }
+    }
+
+    fn changed(&mut self) {
+        if let (true, Some(agent)) = (self.script.watch, &mut self.agent) {
+            agent.on_changed();
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.disk.heal();
+        self.outage = false;
+        self.server.unblock_index("*");
+        self.server.fates(fates(0));
+        self.skew = 0;
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.now += by;
+        self.kubelet.unix_ns = self
+            .kubelet
+            .unix_ns
+            .max((Duration::from_secs(UNIX_START) + self.now).as_nanos() as u64);
+        self.disk.set_now(self.now.as_nanos() as i128);
+    }
+
+    // The agent's life.
+
+    pub(crate) fn start(&mut self) {
+        if self.agent.is_some() {
+            return;
+        }
+        let disk = self.disk.agent();
+        self.starts += 1;
+        let seed = self.script.seed ^ self.starts;
+        match Agent::start(disk, self.script.knobs, self.time(), seed) {
+            Ok(agent) => self.agent = Some(agent),
+            Err(_) => {
+                self.reach("start fails");
+                self.disk.kill();
+            }
+        }
+    }
+
+    /// Lets the agent do something; it may die in it.
+    fn with_agent(&mut self, act: impl FnOnce(&mut Agent, Time)) {
+        let time = self.time();
+        let Some(agent) = &mut self.agent else { return };
+        act(agent, time);
+        if let Some((kind, on_state)) = self.disk.dead_in() {
+            let place = if on_state { "state" } else { "logs" };
+            let how = if self.power { "power cut" } else { "kill" };
+            self.reach(&format!("{how} x {place} {kind:?}"));
+            self.die();
+            return;
+        }
+        if let Some(agent) = &mut self.agent {
+            while let Some(request) = agent.requests.pop_front() {
+                self.requests.push((request, self.now));
+            }
+        }
+    }
+
+    fn crash_at(&mut self, power: bool, at: Option<DeathAt>) {
+        self.power = power;
+        match at {
+            Some(at) => self.disk.die(at),
+            None if self.agent.is_some() => {
+                self.reach(if power {
+                    "power cut between steps"
+                } else {
+                    "kill between steps"
+                });
+                self.die();
+            }
+            None => {}
+        }
+    }
+
+    fn die(&mut self) {
+        let stages: Vec<_> = self
+            .kubelet
+            .containers
+            .iter()
+            .map(|container| container.stage)
+            .collect();
+        for stage in stages {
+            self.reach(&format!("crash x kubelet {stage:?}"));
+        }
+        if let Some(agent) = self.agent.take() {
+            self.lives.push(life(&agent));
+        }
+        if self.power {
+            self.disk.power_cut();
+        } else {
+            self.disk.kill();
+        }
+        // What is on its way may still be stored.
+        let mut chance = Chance::new(self.now.as_nanos() as u64 ^ self.script.seed);
+        for (request, _) in std::mem::take(&mut self.requests) {
+            if chance.hit(0.5) && !self.outage {
+                self.commit(&request, Some(Fault::CommitThenCut));
+            }
+        }
+    }
+
+    /// SIGTERM. Faults may still strike, and the agent may die in the middle of it.
+    pub(crate) fn stop(&mut self) {
+        if self.agent.is_none() {
+            return;
+        }
+        self.reach("orderly stop");
+        self.with_agent(|agent, time| {
+            agent.stop();
+            agent.turn(time);
+        });
+        let mut ending = Ending::Draining;
+        for _ in 0..2000 {
+            if ending == Ending::Over || self.agent.is_none() {
+                break;
+            }
+            self.with_agent(|agent, time| ending = agent.end_step(ending, time));
+            self.with_agent(|agent, time| {
+                agent.sink(8, time);
+                agent.spool(8, time);
+                agent.letter();
+                agent.save();
+                agent.sink(8, time);
+            });
+            if !self.outage {
+                self.answer(0, None);
+            }
+            self.time_out();
+            self.advance(Duration::from_millis(10));
+        }
+        if let Some(agent) = self.agent.take() {
+            if ending != Ending::Over {
+                self.fail(format!("the agent did not end within 20 s; it is {ending:?}"));
+            }
+            self.lives.push(life(&agent));
+            drop(agent);
+            self.disk.kill();
+            self.requests.clear();
+        }
+    }
+
+    /// A few steps of the threads, in any order.
+    fn agent_steps(&mut self, chance: &mut Chance) {
+        if self.agent.is_none() {
+            if chance.hit(0.3) {
+                self.start();
+            }
+            return;
+        }
+        for _ in 0..1 + chance.below(6) {
+            let limit = 1 + chance.below(6) as usize;
+            match chance.below(6) {
+                0 | 1 => self.with_agent(Agent::turn),
+                2 => self.with_agent(|agent, time| agent.sink(limit, time)),
+                3 => self.with_agent(|agent, time| agent.spool(limit, time)),
+                4 => self.with_agent(|agent, _| agent.letter()),
+                _ => self.save(),
+            }
+            self.advance(Duration::from_micros(chance.below(5000)));
+        }
+    }
+
+    fn save(&mut self) {
+        self.with_agent(|agent, _| {
+            agent.save();
+        });
+    }
+
+    /// Time passes as for a healthy process: threads run when they have something to do.
+    pub(crate) fn pass(&mut self, time: Duration, chance: &mut Chance) {
+        let end = self.now + time;
+        while self.now < end {
+            if self.agent.is_none() && chance.hit(0.2) {
+                self.start();
+            }
+            self.with_agent(Agent::turn);
+            self.with_agent(|agent, time| agent.sink(64, time));
+            self.with_agent(|agent, time| agent.spool(64, time));
+            self.with_agent(|agent, _| agent.letter());
+            self.save();
+            if chance.hit(0.8) {
+                self.answer(chance.below(8), None);
+            }
+            self.with_agent(|agent, time| agent.sink(64, time));
+            self.time_out();
+            let step = self.agent.as_ref().map_or(Duration::from_millis(100), |agent| {
+                agent.reader_waits(self.time())
+            });
+            self.advance(step.clamp(Duration::from_millis(5), Duration::from_millis(200)));
+            if self.violation.is_some() {
+                return;
+            }
+        }
+    }
+
+    // The server.
+
+    fn answer(&mut self, request: u64, fault: Option<Fault>) {
+        if self.requests.is_empty() {
+            return;
+        }
+        let at = request as usize % self.requests.len();
+        let (request, _) = self.requests.remove(at);
+        if let Some(fault) = fault {
+            self.reach(&format!("server: {fault:?}"));
+        }
+        let verdict = if self.outage {
+            unreachable_host()
+        } else {
+            self.commit(&request, fault)
+        };
+        self.with_agent(|agent, time| agent.on_answer(request.parcel, verdict, time));
+    }
+
+    fn time_out(&mut self) {
+        let now = self.now;
+        let late = self
+            .requests
+            .iter()
+            .position(|(_, since)| now >= *since + REQUEST_TIMEOUT);
+        if let Some(at) = late {
+            let (request, _) = self.requests.remove(at);
+            self.reach("server: no answer in time");
+            let stored = Chance::new(self.now.as_nanos() as u64).hit(0.5) && !self.outage;
+            if stored {
+                self.commit(&request, Some(Fault::CommitThenCut));
+            }
+            self.with_agent(|agent, time| agent.on_answer(request.parcel, unreachable_host(), time));
+        }
+    }
+
+    fn commit(&mut self, request: &Request, fault: Option<Fault>) -> RequestVerdict {
+        self.remember(request);
+        let before = self.server.conflicts();
+        let filter = FILTER_PATH.trim_start_matches("filter_path=");
+        let outlet = self.server.bulk(&request.bytes, request.is_gzip, filter, fault);
+        if !self.conflicts_allowed && self.server.conflicts() > before {
+            self.fail("documents were sent again although nothing called for it".into());
+        }
+        match outlet {
+            Outlet::Answer(status, body) => judge(status, &body, request.documents),
+            Outlet::Cut => unreachable_host(),
+        }
+    }
+
+    /// An id belongs to one document for ever.
+    fn remember(&mut self, request: &Request) {
+        let mut text = Vec::new();
+        let mut decoder = flate2::read::MultiGzDecoder::new(&request.bytes[..]);
+        if !request.is_gzip || std::io::Read::read_to_end(&mut decoder, &mut text).is_err() {
+            text = request.bytes.clone();
+        }
+        let mut lines = text.split(|byte| *byte == b'\n');
+        while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
+            let (index, id) = longshore::sink::dead_letter::target(action);
+            let known = self
+                .sent
+                .entry((index.clone(), id.clone()))
+                .or_insert_with(|| document.to_vec());
+            if message_of(known) != message_of(document) {
+                let (was, is) = (
+                    String::from_utf8_lossy(known).into_owned(),
+                    String::from_utf8_lossy(document).into_owned(),
+                );
+                self.fail(format!("two documents have the id {id} in {index}:\n{was}\n{is}"));
+                return;
+            }
+        }
+    }
+
+    /// The ledger's law holds at every moment.
+    fn check_law(&mut self) {
+        let Some(agent) = &self.agent else { return };
+        let imbalance = agent.board.ledger().imbalance();
+        if imbalance != 0 {
+            let ledger = agent.board.ledger().clone();
+            self.fail(format!("the ledger is out by {imbalance}: {ledger:?}"));
+        }
+    }
+}
+
+fn message_of(document: &[u8]) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_slice(document).ok()?;
+    Some(document.get("message")?.to_string())
+}
+
+fn unreachable_host() -> RequestVerdict {
+    RequestVerdict::Retry(Problem {
+        status: 0,
+        kind: "connection".into(),
+        reason: "no answer".into(),
+    })
+}
+
+fn fates(percent: u64) -> Fates {
+    Fates {
+        reject_429: percent as f64 / 100.0,
+        // Poison lines have a stream of their own.
+        mapping_400: Some(Box::new(|source: &[u8]| {
+            source.windows(4).any(|window| window == b"X n=")
+        })),
+        ..Fates::default()
+    }
+}
+
+fn life(agent: &Agent) -> Life {
+    let ledger = agent.board.ledger();
+    Life {
+        lost_unread: ledger
+            .lost_unread()
+            .map(|(reason, bytes, _)| (reason, bytes))
+            .collect(),
+        dropped: ledger.dropped().collect(),
+    }
+}
