@@ -105,6 +105,14 @@ impl Lodging {
         Agent::start(&config)
     }
 
+    /// Starts the agent by another command, which runs the binary that follows it with the arguments after that.
+    pub(crate) fn start_by(&self, mut command: Command) -> Agent {
+        let config = self.root().join("longshore.yaml");
+        fs::write(&config, self.config.to_string()).expect("the config can be written");
+        command.arg(env!("CARGO_BIN_EXE_longshore"));
+        Agent::spawn(command, &config)
+    }
+
     /// Starts the agent as somebody whom file permissions bind: as ourselves, or as *nobody* when we are root. Then all of
     /// the directory is his, and the binary is copied into it, because he may not reach ours.
     pub(crate) fn start_unprivileged(&self) -> Agent {

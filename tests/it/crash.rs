@@ -3,8 +3,13 @@
 
 mod exposure;
 mod flood;
+mod full_disk;
 mod kill9;
+mod mounts;
+mod poison;
+mod power_loss;
 mod restarts;
+mod scene;
 mod second_agent;
 mod signals;
 mod sigterm;

@@ -5,14 +5,15 @@
 //! a kill a document is *durable* when it and all before it in its stream were given to the server long enough before; the
 //! others that are stored may be sent again. What a run never sent again, although it sent later lines of the same stream,
 //! was durable before that run: streams are read in order. That is only trusted when the spool was empty at the start of
-//! the run (its frames go out in between) and when more requests were answered than are under way at once.
+//! the run (its frames go out in between), when the server refused no request as a whole (nobody saw what was in it), and
+//! some time after a stream was seen first (requests may overtake each other).
 
 use longshore_kit::lines::Sequenced;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-/// More requests than are under way at once.
-const SLOTS: u64 = 8;
+/// No request is under way for so long without being stored.
+const OVERTAKEN: Duration = Duration::from_millis(500);
 
 /// What the server does with a document.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct Exposure {
     pub(super) forgotten: u64,
     /// The spool was empty when this run began: it does not send what was durable as a frame.
     without_frames: bool,
+    /// The server refused whole requests in this run.
+    outage: bool,
 }
 
 #[derive(Default)]
@@ -43,8 +46,8 @@ struct Lineage {
     stored: BTreeSet<u64>,
     /// When the server was last given them, in this run of the agent.
     given: BTreeMap<u64, Instant>,
-    /// The first of this run, whatever the server did with it.
-    first: Option<u64>,
+    /// The first of this run, whatever the server did with it; and when any of the run came first.
+    first: Option<(u64, Instant)>,
     /// Refused for now, in this run, and not given since.
     not_now: HashSet<u64>,
 }
@@ -52,14 +55,20 @@ struct Lineage {
 impl Exposure {
     /// The agent starts, with frames in its spool or without.
     pub(super) fn on_start(&mut self, without_frames: bool) {
-        self.without_frames = without_frames;
+        (self.without_frames, self.outage) = (without_frames, false);
+    }
+
+    /// From now on the server refuses whole requests.
+    pub(super) fn on_outage(&mut self) {
+        self.outage = true;
     }
 
     /// The server takes a document, for the first time or again, or does not.
     pub(super) fn on_given(&mut self, found: &Sequenced<'_>, given: Given, now: Instant) {
         let lineage = self.streams.entry(found.stream.to_owned()).or_default();
         self.forgotten += u64::from(self.without_frames && found.seq < lineage.durable);
-        lineage.first = Some(lineage.first.map_or(found.seq, |first| first.min(found.seq)));
+        let (first, since) = lineage.first.unwrap_or((found.seq, now));
+        lineage.first = Some((first.min(found.seq), since));
         if given == Given::NotNow {
             lineage.not_now.insert(found.seq);
             return;
@@ -85,9 +94,9 @@ impl Exposure {
     }
 
     /// The agent is killed: how many stored documents it may send again. What was given `interval` before is durable; so is
-    /// all before the first document of the run, if it began without frames and `answers` came that no slot could hide.
-    pub(super) fn on_kill(&mut self, now: Instant, interval: Duration, answers: u64) -> u64 {
-        let trusted = self.without_frames && answers > SLOTS;
+    /// all before the first document of the run, if that can be trusted.
+    pub(super) fn on_kill(&mut self, now: Instant, interval: Duration) -> u64 {
+        let trusted = self.without_frames && !self.outage;
         let lineages = self.streams.values_mut();
         lineages
             .map(|lineage| lineage.on_kill(now, interval, trusted))
@@ -99,7 +108,9 @@ impl Lineage {
     fn on_kill(&mut self, now: Instant, interval: Duration, trusted: bool) -> u64 {
         let given = std::mem::take(&mut self.given);
         self.not_now.clear();
-        if let (Some(first), true) = (self.first.take(), trusted) {
+        if let (Some((first, since)), true) = (self.first.take(), trusted)
+            && now.saturating_duration_since(since) > OVERTAKEN
+        {
             self.durable = self.durable.max(first);
         }
         let is_old = |given: &Instant| now.saturating_duration_since(*given) > interval;
@@ -137,15 +148,30 @@ mod tests {
         give(&mut exposure, &[0, 1, 3], Given::Stored, start);
         give(&mut exposure, &[4, 5], Given::Stored, start + 2 * SECOND);
         // 2 was not delivered: all from there on may come again, however old.
-        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, SLOTS + 1), 3);
-        // A run that begins with 3 shows that 2 has come to rest elsewhere, but not when the spool was in play, and not
-        // when the answer to an earlier request may be missing.
-        for (without_frames, answers, exposed) in
-            [(false, SLOTS + 1, 3), (true, SLOTS, 3), (true, SLOTS + 1, 2)]
-        {
+        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND), 3);
+    }
+
+    #[test]
+    fn crash_lab_what_a_run_begins_with_shows_what_was_durable_before() {
+        let start = Instant::now();
+        // Whether it began without frames, whether there was an outage, how long the stream was seen; and how many of 0, 3,
+        // 4 and 5 may come again.
+        let runs = [
+            (false, false, SECOND, 4),
+            (true, true, SECOND, 4),
+            (true, false, OVERTAKEN, 4),
+            (true, false, SECOND, 2),
+        ];
+        for (without_frames, outage, seen_for, exposed) in runs {
+            let mut exposure = Exposure::default();
+            give(&mut exposure, &[0, 3, 4, 5], Given::Stored, start);
+            assert_eq!(exposure.on_kill(start, SECOND), 4);
             exposure.on_start(without_frames);
-            give(&mut exposure, &[3], Given::Stored, start);
-            assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, answers), exposed);
+            give(&mut exposure, &[4], Given::Stored, start);
+            if outage {
+                exposure.on_outage();
+            }
+            assert_eq!(exposure.on_kill(start + seen_for, 9 * SECOND), exposed);
         }
     }
 
@@ -159,7 +185,7 @@ mod tests {
         give(&mut exposure, &[2], Given::NotNow, start);
         assert_eq!(exposure.refused_for_now(), 1);
         // Only 3 may come again as a duplicate: 0 is durable, 1 is no document of the index, 2 was not taken.
-        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND, 1), 1);
+        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND), 1);
         assert_eq!((exposure.durable()["s"], exposure.refused_for_now()), (2, 0));
     }
 
@@ -169,12 +195,12 @@ mod tests {
         let mut exposure = Exposure::default();
         exposure.on_start(true);
         give(&mut exposure, &[0, 1, 2], Given::Stored, start);
-        exposure.on_kill(start + 2 * SECOND, SECOND, 1);
+        exposure.on_kill(start + 2 * SECOND, SECOND);
         for (without_frames, forgotten) in [(false, 0), (true, 2)] {
             exposure.on_start(without_frames);
             give(&mut exposure, &[1, 2, 3], Given::Stored, start + 2 * SECOND);
             assert_eq!(exposure.forgotten, forgotten);
-            exposure.on_kill(start + 2 * SECOND, SECOND, 1);
+            exposure.on_kill(start + 2 * SECOND, SECOND);
         }
     }
 }

@@ -7,10 +7,11 @@ mod phase;
 mod threads;
 
 use super::exposure::{Exposure, Given};
+use super::poison::{assert_dead_letters, chance_of, is_poison};
 use super::signals::signal;
 use crate::agent::{Agent, Lodging, PATIENCE};
 use crate::traffic::{Arrivals, Containers, Traffic, seed, tell};
-use longshore_kit::chance::{Chance, mix, unit};
+use longshore_kit::chance::Chance;
 use longshore_kit::lines::find_message;
 use longshore_kit::rude_elasticsearch::{
     Fates, Fault, Item, ItemFate, Keeping, Odds, Refused, RudeElasticsearch,
@@ -18,9 +19,6 @@ use longshore_kit::rude_elasticsearch::{
 use longshore_kit::simkubelet::{Node, NodeConfig};
 use phase::{Histogram, Look, Phase};
 use rustix::process::Signal;
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +60,6 @@ const DURABLE_AFTER: Duration = Duration::from_secs(3);
 /// A small batch, so that each life has many requests.
 const BATCH_DOCUMENTS: u64 = 200;
 const REFUSED_FOR_NOW: f64 = 0.1;
-const POISON: f64 = 0.01;
 const CUT: f64 = 0.02;
 
 /// Red without: `on_joined` in `Source::collect` (halves of messages arrive), `on_delivered_found` in `Spool::recover` (lines
@@ -85,7 +82,8 @@ fn crash_kill9() {
     let mut agent = stage.lodging.start();
     let containers = traffic.stop();
     stage.wait_for_all(&mut agent, "after the last kill");
-    stage.assert_dead_letters();
+    let refusals = stage.ward.refusals.load(Ordering::SeqCst);
+    assert_dead_letters(stage.seed, &stage.lodging, &stage.arrivals, refusals);
     stage.arrivals.assert_exactly_once();
     let (rotations, restarts) = containers.turned_over();
     let bytes = containers.bytes();
@@ -184,7 +182,6 @@ impl Stage {
     /// The agent starts, works until its aim is seen, and is killed.
     fn life(&mut self, aim: Phase, traffic: &Traffic) {
         self.ward.exposure().on_start(!self.has_frames());
-        let answered_before = self.server.answered();
         let (look, killed) = if aim == Phase::Start {
             self.kill_while_it_starts(traffic)
         } else {
@@ -194,10 +191,9 @@ impl Stage {
         let silent = self.server.wait_for_disconnection(PATIENCE);
         assert!(silent, "connections of a dead agent");
         self.rude_as_ever();
-        let answers = self.server.answered() - answered_before;
         let durable = {
             let mut exposure = self.ward.exposure();
-            self.bound += exposure.on_kill(killed, DURABLE_AFTER, answers);
+            self.bound += exposure.on_kill(killed, DURABLE_AFTER);
             exposure.durable()
         };
         let arrived = |(stream, seq): &(String, u64)| self.arrivals.has_all_before(stream, *seq);
@@ -276,9 +272,11 @@ impl Stage {
     /// Until the agent is in this phase with documents in flight, or long enough.
     fn await_aim(&mut self, aim: Phase, agent: &Agent, threads: &mut Threads) -> Look {
         match aim {
-            Phase::Spool => self
-                .server
-                .fault(Fault::Refuse(Refused::Unavailable503), Odds::Always),
+            Phase::Spool => {
+                self.ward.exposure().on_outage();
+                self.server
+                    .fault(Fault::Refuse(Refused::Unavailable503), Odds::Always);
+            }
             Phase::OpenBatch => self.ward.calm.store(true, Ordering::SeqCst),
             _ => {}
         }
@@ -357,43 +355,6 @@ impl Stage {
         agent.wait_for("new lines", |_| self.server.count() >= wanted);
     }
 
-    /// Every line that the server refuses for good is in the dead-letter file, under one id. A row may be there twice, since
-    /// a crash between its sync and its ack is no reason to lose it: then its id says so.
-    fn assert_dead_letters(&self) {
-        let rows = self.lodging.dead_letters();
-        let mut ids: HashSet<String> = HashSet::new();
-        let mut lines: HashMap<(String, u64), String> = HashMap::new();
-        for row in &rows {
-            assert_eq!(row["type"], "document_parsing_exception", "{row}");
-            let document = row["document"].to_string();
-            let (_, found) = find_message(document.as_bytes()).expect("a message");
-            let id = row["id"].as_str().expect("an id").to_owned();
-            assert!(is_poison(self.seed, found.stream, found.seq), "{row}");
-            let known = lines.insert((found.stream.to_owned(), found.seq), id.clone());
-            assert!(known.is_none_or(|known| known == id), "one line, two ids: {row}");
-            if ids.insert(id) {
-                // A line that is in the index, too, counts twice, and so does one with two ids.
-                self.arrivals.on_dead_letter(document.as_bytes());
-            }
-        }
-        let written = self.arrivals.written();
-        let poison = |(stream, sent): &(String, u64)| {
-            (0..*sent)
-                .filter(|seq| is_poison(self.seed, stream, *seq))
-                .count()
-        };
-        let poison: usize = written.iter().map(poison).sum();
-        let refusals = self.ward.refusals.load(Ordering::SeqCst);
-        tell(&format!(
-            "dead letters: {poison} lines refused for good, {} ids in the file, {} rows ({} of them again), {refusals} refusals",
-            ids.len(),
-            rows.len(),
-            rows.len() - ids.len(),
-        ));
-        assert_eq!(ids.len(), poison, "each in the dead-letter file");
-        assert!(rows.len() as u64 <= refusals, "a row for each refusal at most");
-    }
-
     /// What was sent again is bounded by what the kills exposed and by the answers that were cut; and nothing came again that
     /// was delivered long before a kill.
     fn assert_bounded(&self) {
@@ -461,11 +422,6 @@ impl Drop for Stage {
     }
 }
 
-/// Whether the server refuses this line for good.
-fn is_poison(seed: u64, stream: &str, seq: u64) -> bool {
-    chance_of(&(seed, stream, seq)) < POISON
-}
-
 /// One line in a hundred is refused for good; one item in ten is refused for now, by its id and how often it was tried. All
 /// are noted.
 fn fates(seed: u64, ward: &Arc<Ward>, arrivals: &Arc<Arrivals>) -> Fates {
@@ -492,10 +448,4 @@ fn fates(seed: u64, ward: &Arc<Ward>, arrivals: &Arc<Arrivals>) -> Fates {
         custom: Some(Box::new(decide)),
         ..Fates::default()
     }
-}
-
-fn chance_of(what: &impl Hash) -> f64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    unit(mix(hasher.finish()))
 }

@@ -1,0 +1,139 @@
+//! A node whose state directory is about to suffer: containers that write and rotate, a server that refuses one line in a
+//! hundred for good, and files that stay, so that whatever the agent forgets it can read again.
+
+use super::poison::{assert_dead_letters, is_poison};
+use crate::agent::{Agent, Lodging};
+use crate::traffic::{Arrivals, Containers, Traffic, seed, tell};
+use longshore_kit::chance::Chance;
+use longshore_kit::lines::find_message;
+use longshore_kit::rude_elasticsearch::{Fates, Fault, ItemFate, Keeping, Odds, Refused, RudeElasticsearch};
+use longshore_kit::simkubelet::{Node, NodeConfig};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What the tests of damage have in common.
+pub(super) struct Scene {
+    pub(super) chance: Chance,
+    pub(super) server: RudeElasticsearch,
+    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) lodging: Lodging,
+    seed: u64,
+    refusals: Arc<AtomicU64>,
+    traffic: Option<Traffic>,
+}
+
+impl Scene {
+    /// Containers that write from now on.
+    pub(super) fn new(test: &str) -> Scene {
+        let seed = seed(test);
+        let server = RudeElasticsearch::start();
+        server.keep(Keeping::Ids);
+        let arrivals = Arrivals::of(&server);
+        // What the agent has delivered may still be the beginning of what it has not.
+        arrivals.let_go(HashMap::new());
+        let refusals = Arc::<AtomicU64>::default();
+        server.fates(fates(seed, &arrivals, &refusals));
+        let mut lodging = Lodging::new(&server.url(), "logs-%Y.%m.%d");
+        lodging.config["batch"]["max_documents"] = 200.into();
+        let config = NodeConfig {
+            max_size_bytes: 48 << 10,
+            max_files: 10_000,
+            ..NodeConfig::default()
+        };
+        let node = Node::with(lodging.root(), config).expect("a node");
+        let traffic = Traffic::start(Containers::new(&node, 3, seed, &arrivals));
+        Scene {
+            chance: Chance::new(seed),
+            server,
+            arrivals,
+            lodging,
+            seed,
+            refusals,
+            traffic: Some(traffic),
+        }
+    }
+
+    /// The server refuses whole requests: what is read goes to the spool.
+    pub(super) fn outage(&self) {
+        self.server
+            .fault(Fault::Refuse(Refused::Unavailable503), Odds::Always);
+    }
+
+    /// It does not any more.
+    pub(super) fn outage_ends(&self) {
+        self.server.clear_faults();
+    }
+
+    /// The containers go on for this long.
+    #[track_caller]
+    pub(super) fn run_for(&self, time: Duration) {
+        self.traffic
+            .as_ref()
+            .expect("containers that write")
+            .run_for(time);
+    }
+
+    /// Or for a random part of it.
+    #[track_caller]
+    pub(super) fn run_for_some_of(&mut self, time: Duration) {
+        let micros = self.chance.below(time.as_micros() as u64);
+        self.run_for(Duration::from_micros(micros));
+    }
+
+    /// Waits until the agent delivers new lines.
+    #[track_caller]
+    pub(super) fn wait_for_lines(&self, agent: &mut Agent, count: u64) {
+        let wanted = self.server.count() + count;
+        agent.wait_for("new lines", |_| self.server.count() >= wanted);
+    }
+
+    /// The containers stop, and the agent comes to rest: each line is in the index once, or in the dead-letter file; it ends
+    /// clean, and has counted no loss.
+    #[track_caller]
+    pub(super) fn assert_all_arrive(&mut self, mut agent: Agent) {
+        if let Some(traffic) = self.traffic.take() {
+            let containers = traffic.stop();
+            let (rotations, _) = containers.turned_over();
+            tell(&format!("{rotations} rotations, {} bytes", containers.bytes()));
+        }
+        let written = self.arrivals.written();
+        agent.wait_for("all lines", |agent| {
+            self.arrivals.has(&written) && agent.status().is_at_rest()
+        });
+        agent.status().assert_nothing_lost();
+        agent.terminate().assert_clean();
+        let refusals = self.refusals.load(Ordering::SeqCst);
+        assert_dead_letters(self.seed, &self.lodging, &self.arrivals, refusals);
+        self.arrivals.assert_exactly_once();
+        tell(&format!("sent again: {} documents", self.server.duplicates_409()));
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.arrivals.tell_lost();
+        }
+    }
+}
+
+fn fates(seed: u64, arrivals: &Arc<Arrivals>, refusals: &Arc<AtomicU64>) -> Fates {
+    let (arrivals, refusals) = (Arc::clone(arrivals), Arc::clone(refusals));
+    let refuses = move |source: &[u8]| {
+        let found = find_message(source).ok().map(|(_, found)| found);
+        let poison = found.filter(|found| is_poison(seed, found.stream, found.seq));
+        if let Some(found) = poison {
+            refusals.fetch_add(1, Ordering::SeqCst);
+            arrivals.on_refused(found.stream, found.seq);
+        }
+        poison.is_some()
+    };
+    Fates {
+        custom: Some(Box::new(move |item| {
+            refuses(item.source).then_some(ItemFate::Mapping400)
+        })),
+        ..Fates::default()
+    }
+}
