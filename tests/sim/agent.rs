@@ -84,6 +84,8 @@ pub(crate) struct Agent {
     notes: VecDeque<Note>,
     batches: mpsc::Receiver<Batch>,
     saves: Receiver<(u64, Vec<Entry>)>,
+    /// Checkpoints that wait for the disk.
+    saving: VecDeque<(u64, Vec<Entry>)>,
     folder: CheckpointFolder,
     shipping: Option<Shipping>,
     spool: Spool,
@@ -182,6 +184,7 @@ impl Agent {
             notes: VecDeque::new(),
             batches,
             saves,
+            saving: VecDeque::new(),
             folder,
             shipping: Some(shipping),
             spool,
@@ -325,12 +328,19 @@ impl Agent {
         }
     }
 
-    /// The checkpoint thread saves one checkpoint. True when it is durable.
-    pub(crate) fn save(&mut self) -> Option<bool> {
-        let (number, entries) = self.saves.try_recv().ok()?;
+    /// Checkpoints that the reader has handed over since it was asked last.
+    pub(crate) fn new_saves(&mut self) -> Vec<(u64, Vec<Entry>)> {
+        let new: Vec<(u64, Vec<Entry>)> = self.saves.try_iter().collect();
+        self.saving.extend(new.iter().cloned());
+        new
+    }
+
+    /// The checkpoint thread saves one checkpoint: its number, when it is durable.
+    pub(crate) fn save(&mut self) -> Option<u64> {
+        let (number, entries) = self.saving.pop_front()?;
         let durable = self.folder.save(&snapshot::encode(&entries)).is_ok();
         self.notes.push_back(Note::Saved { number, durable });
-        Some(durable)
+        durable.then_some(number)
     }
 
     /// Everything that waits in queues is done.

@@ -275,6 +275,16 @@ impl SimDisk {
         self.lock().sizes.get(&uid).copied().unwrap_or(0)
     }
 
+    /// What the agent knows of sizes from now on: what it had made durable.
+    pub(crate) fn forget_sizes(&self, durable: &BTreeMap<u64, u64>) {
+        self.lock().sizes.clone_from(durable);
+    }
+
+    /// The uid of the file with this inode.
+    pub(crate) fn uid_of(&self, ino: u64) -> Option<u64> {
+        self.lock().nodes.get(&ino).map(|node| node.uid)
+    }
+
     /// The bytes of a file, if it is there.
     pub(crate) fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.lock();

@@ -16,6 +16,7 @@ mod disk;
 mod node;
 mod oracle;
 mod script;
+mod shrink;
 mod world;
 
 use script::Script;
@@ -47,6 +48,31 @@ fn run(script: Script, base: Instant, trace: bool) -> Outcome {
     }
 }
 
+/// Runs a seed again; when it fails, its shortest script, with what the agent says.
+fn replay(script: Script, base: Instant) -> ExitCode {
+    let seed = script.seed;
+    let short = shrink::shrink(&script, |script| run(script.clone(), base, false).violation);
+    tracing_subscriber::fmt()
+        .without_time()
+        .with_target(false)
+        .with_writer(std::io::stdout)
+        .init();
+    println!(
+        "{:?} max_files {} conmon {} watch {}",
+        short.knobs, short.max_files, short.conmon, short.watch
+    );
+    match run(short, base, true).violation {
+        Some(violation) => {
+            println!("VIOLATION seed {seed}: {violation}");
+            ExitCode::FAILURE
+        }
+        None => {
+            println!("sim: seed {seed} holds");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str| {
@@ -55,14 +81,7 @@ fn main() -> ExitCode {
     };
     let base = Instant::now();
     if let Some(seed) = number("--seed") {
-        let outcome = run(Script::new(seed), base, true);
-        return match outcome.violation {
-            Some(violation) => {
-                println!("seed {seed}: {violation}");
-                ExitCode::FAILURE
-            }
-            None => ExitCode::SUCCESS,
-        };
+        return replay(Script::new(seed), base);
     }
     let (from, seeds) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(200));
     let next = AtomicU64::new(from);

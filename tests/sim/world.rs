@@ -45,6 +45,9 @@ pub(crate) struct World {
     /// Documents that were sent, by index and id, to find collisions.
     pub(crate) sent: BTreeMap<(String, String), Vec<u8>>,
     pub(crate) conflicts_allowed: bool,
+    /// Sizes that checkpoints know, by their number and by the uid of the file; and those of durable ones.
+    saves: BTreeMap<u64, BTreeMap<u64, u64>>,
+    durable_sizes: BTreeMap<u64, u64>,
 }
 
 impl World {
@@ -73,6 +76,8 @@ impl World {
             trace: false,
             sent: BTreeMap::new(),
             conflicts_allowed: true,
+            saves: BTreeMap::new(),
+            durable_sizes: BTreeMap::new(),
             script,
         }
     }
@@ -82,7 +87,7 @@ impl World {
         let ops = self.script.ops.clone();
         for (at, op) in ops.into_iter().enumerate() {
             if self.trace {
-                eprintln!("{at:4} {:>9.3} {op:?}", self.now.as_secs_f64());
+                println!("{at:4} {:>9.3} {op:?}", self.now.as_secs_f64());
             }
             self.apply(op);
             if self.violation.is_some() {
@@ -227,6 +232,13 @@ impl World {
         let time = self.time();
         let Some(agent) = &mut self.agent else { return };
         act(agent, time);
+        let saves = agent.new_saves();
+        for (number, entries) in saves {
+            let sizes = entries
+                .iter()
+                .filter_map(|entry| Some((self.disk.uid_of(entry.ino)?, entry.size)));
+            self.saves.insert(number, sizes.collect());
+        }
         if let Some((kind, on_state)) = self.disk.dead_in() {
             let place = if on_state { "state" } else { "logs" };
             let how = if self.power { "power cut" } else { "kill" };
@@ -270,6 +282,8 @@ impl World {
         if let Some(agent) = self.agent.take() {
             self.lives.push(life(&agent));
         }
+        self.saves.clear();
+        self.disk.forget_sizes(&self.durable_sizes);
         if self.power {
             self.disk.power_cut();
         } else {
@@ -304,9 +318,9 @@ impl World {
                 agent.sink(8, time);
                 agent.spool(8, time);
                 agent.letter();
-                agent.save();
                 agent.sink(8, time);
             });
+            self.save();
             if !self.outage {
                 self.answer(0, None);
             }
@@ -321,6 +335,8 @@ impl World {
             drop(agent);
             self.disk.kill();
             self.requests.clear();
+            self.saves.clear();
+            self.disk.forget_sizes(&self.durable_sizes);
         }
     }
 
@@ -346,9 +362,15 @@ impl World {
     }
 
     fn save(&mut self) {
-        self.with_agent(|agent, _| {
-            agent.save();
-        });
+        let mut saved = None;
+        self.with_agent(|agent, _| saved = agent.save());
+        // A process that died in it has made it durable, or not: nothing is expected of it then.
+        if let (Some(number), true) = (saved, self.agent.is_some()) {
+            for (file, size) in self.saves.remove(&number).unwrap_or_default() {
+                let known = self.durable_sizes.entry(file).or_default();
+                *known = size.max(*known);
+            }
+        }
     }
 
     /// Time passes as for a healthy process: threads run when they have something to do.
