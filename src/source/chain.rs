@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// A file without a name and without a successor is at its end after so long without a byte.
 pub const NAMELESS_QUIET: Duration = Duration::from_secs(5);
+/// The same for a file of which nobody can say that it was deleted: its names may only be out of sight.
+pub const UNSEEN_QUIET: Duration = Duration::from_secs(60);
 
 /// The files of one container instance.
 #[derive(Debug)]
@@ -95,15 +97,25 @@ impl<S> Chain<S> {
         self.tails.iter().position(|tail| !tail.finished)
     }
 
-    /// Whether the file at `at` gets no more bytes, so that its next end is the end. To be asked
-    /// *before* the read that finds the end.
-    pub fn is_complete(&self, at: usize, newer_instance: bool, now: Instant) -> bool {
-        let tail = &self.tails[at];
+    /// Whether the file at `at` has a successor, so that it gets no more bytes and its next end is the
+    /// end. To be asked *before* the read that finds the end.
+    pub fn is_superseded(&self, at: usize, newer_instance: bool) -> bool {
         newer_instance
-            || matches!(tail.kind, LogKind::Compressed { .. })
+            || matches!(self.tails[at].kind, LogKind::Compressed { .. })
             || self.tails[at + 1..].iter().any(Tail::has_content)
-            || (tail.nameless_since.is_some()
-                && now.saturating_duration_since(tail.last_growth) >= NAMELESS_QUIET)
+    }
+
+    /// Whether the file at `at` has had no name and no new byte for [`NAMELESS_QUIET`]: its next end is
+    /// the end, unless a name still leads to it. To be asked *before* the read that finds the end.
+    pub fn is_quiet(&self, at: usize, now: Instant) -> bool {
+        let tail = &self.tails[at];
+        tail.nameless_since
+            .is_some_and(|since| now.saturating_duration_since(since.max(tail.last_growth)) >= NAMELESS_QUIET)
+    }
+
+    /// Whether the last listing showed any of the files.
+    pub fn is_seen(&self) -> bool {
+        self.tails.iter().any(|tail| tail.name.is_some())
     }
 
     /// Replaces the file at `at`, whose bytes are not the ones that were read, by a new beginning of
@@ -271,7 +283,7 @@ mod tests {
         }
 
         fn complete(&self, at: usize) -> bool {
-            self.chain.is_complete(at, false, self.now)
+            self.chain.is_superseded(at, false) || self.chain.is_quiet(at, self.now)
         }
     }
 

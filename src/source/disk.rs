@@ -50,6 +50,8 @@ pub struct GzipFile {
     decoder: MultiGzDecoder<BufReader<Sequential>>,
     /// Bytes that came out so far.
     pub inflated: u64,
+    /// It was found damaged because it ends too early: its last bytes are no footer.
+    pub cut_short: bool,
 }
 
 impl std::fmt::Debug for GzipFile {
@@ -85,15 +87,20 @@ impl LogFolders {
     ///
     /// A name that vanishes while it is looked at means that kubelet is at work: a file that is just
     /// being replaced by its `.gz` would be in this list under neither name. So it is listed again.
+    ///
+    /// # Errors
+    /// What the file system says; a list without one of its files is an error, too.
     pub fn files(&self, relative: &str) -> io::Result<Vec<Listed>> {
-        let (mut listed, mut whole) = self.files_now(relative)?;
-        for _ in 1..LISTINGS {
+        for _ in 0..LISTINGS {
+            let (listed, whole) = self.files_now(relative)?;
             if whole {
-                break;
+                return Ok(listed);
             }
-            (listed, whole) = self.files_now(relative)?;
         }
-        Ok(listed)
+        Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "its files change while they are listed",
+        ))
     }
 
     /// The files, and whether every name was still there when it was looked at.
@@ -109,7 +116,12 @@ impl LogFolders {
             };
             let may_link = log.kind == LogKind::Live;
             let Ok(place) = self.place(&format!("{relative}/{name}"), may_link) else {
-                whole &= self.disk.stat(&folder.join(&name)).is_ok();
+                match self.disk.stat(&folder.join(&name)) {
+                    // A link that is not followed, or leads nowhere.
+                    Ok(stat) => whole &= stat.kind == Kind::Link,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => whole = false,
+                    Err(error) => return Err(error),
+                }
                 continue;
             };
             if place.stat.kind == Kind::File {
@@ -147,6 +159,7 @@ impl LogFolders {
         Ok(GzipFile {
             decoder: MultiGzDecoder::new(BufReader::with_capacity(GZIP_BUFFER, file)),
             inflated: 0,
+            cut_short: false,
         })
     }
 
@@ -233,6 +246,11 @@ impl LogFile {
         Ok(self.file.stat()?.len)
     }
 
+    /// Whether some name leads to it, here or elsewhere. One that cannot be asked is taken to have one.
+    pub fn has_name(&self) -> bool {
+        self.file.stat().map_or(true, |stat| stat.links > 0)
+    }
+
     /// Reads at `offset` until the buffer is full or the file ends.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
@@ -241,7 +259,10 @@ impl LogFile {
 
 impl GzipFile {
     /// Inflates the next bytes until the buffer is full, the file ends, or it is found damaged.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Inflated {
+    ///
+    /// # Errors
+    /// What the file system says; the file must be opened again then.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Inflated> {
         let mut filled = 0;
         let end = loop {
             if filled == buffer.len() {
@@ -251,11 +272,16 @@ impl GzipFile {
                 Ok(0) => break Inflated::End(filled),
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break Inflated::Damaged(filled),
+                // The disk's errors have a number, those of the inflater have none.
+                Err(error) if error.raw_os_error().is_some() => return Err(error),
+                Err(error) => {
+                    self.cut_short = error.kind() == io::ErrorKind::UnexpectedEof;
+                    break Inflated::Damaged(filled);
+                }
             }
         };
         self.inflated += filled as u64;
-        end
+        Ok(end)
     }
 }
 
@@ -344,13 +370,13 @@ mod tests {
         let folders = folders(home.path());
         let mut buffer = vec![0; text.len() + 1];
         let mut file = folders.open_gzip("a_b_c/app/0.log.1.gz").unwrap();
-        assert_eq!(file.read(&mut buffer), Inflated::End(text.len()));
+        assert_eq!(file.read(&mut buffer).unwrap(), Inflated::End(text.len()));
         assert_eq!(
             folders.gzip_size("a_b_c/app/0.log.1.gz").unwrap() as usize,
             text.len()
         );
         let mut file = folders.open_gzip("a_b_c/app/0.log.2.gz").unwrap();
-        let Inflated::Damaged(some) = file.read(&mut buffer) else {
+        let Inflated::Damaged(some) = file.read(&mut buffer).unwrap() else {
             panic!()
         };
         assert!(some > 1000 && buffer[..some] == text[..some]);

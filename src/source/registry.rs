@@ -54,6 +54,16 @@ impl Registry {
         Some(epochs.unclaimed.remove(at))
     }
 
+    /// Where the unclaimed entries of files that begin with `fingerprint` go on.
+    pub fn offsets(&self, instance: &InstanceKey, fingerprint: Fingerprint) -> Vec<u64> {
+        let epochs = self
+            .instances
+            .get(instance)
+            .and_then(|prints| prints.get(&fingerprint));
+        let entries = epochs.into_iter().flat_map(|epochs| &epochs.unclaimed);
+        entries.map(|entry| entry.offset).collect()
+    }
+
     /// A new epoch for a file that begins with `fingerprint`.
     pub fn fresh(&mut self, instance: &InstanceKey, fingerprint: Fingerprint) -> u32 {
         let epochs = self.epochs(instance.clone(), fingerprint);

@@ -107,6 +107,19 @@ pub struct Tail<S> {
     pub unread_since: Option<Instant>,
     /// Why it is not read.
     pub problem: Option<String>,
+    /// What the last audit saw, while there are unread bytes.
+    pub standstill: Option<Standstill>,
+}
+
+/// A file that has unread bytes and may be standing still.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standstill {
+    /// Bytes read or inflated when it was first seen so.
+    pub at: u64,
+    /// When that was, or when it was last opened again.
+    pub since: Instant,
+    /// It was told.
+    pub told: bool,
 }
 
 impl<S> Tail<S> {
@@ -131,6 +144,7 @@ impl<S> Tail<S> {
             skip_old: false,
             unread_since: None,
             problem: None,
+            standstill: None,
         }
     }
 

@@ -7,6 +7,7 @@
 //! sink; a file's identity is durable before its stampless lines ship; a partial group is cut by time
 //! only after the cut is durable.
 
+mod audit;
 mod checkpoints;
 mod container;
 mod desk;
@@ -130,6 +131,7 @@ pub struct Source {
     root_problem: Option<String>,
     save_at: Instant,
     status_at: Instant,
+    audit_at: Instant,
     metadata_version: u64,
     stopping: bool,
     sink_ended: bool,
@@ -175,6 +177,7 @@ impl Source {
             root_problem: None,
             save_at: now,
             status_at: now,
+            audit_at: now,
             metadata_version: 0,
             stopping: false,
             sink_ended: false,
@@ -277,6 +280,7 @@ impl Source {
         self.desk.reader.poll(self.desk.now);
         self.collect();
         self.trim_descriptors();
+        self.audit_when_due();
         self.save_when_due();
         self.publish();
     }
@@ -341,7 +345,7 @@ impl Source {
         let save = self.desk.save_wanted().then_some(self.save_at);
         let status = self.desk.active.then_some(self.status_at);
         let deadlines = polls
-            .chain([self.rescan_at])
+            .chain([self.rescan_at, self.audit_at])
             .chain(self.desk.reader.next_deadline())
             .chain(save)
             .chain(status);

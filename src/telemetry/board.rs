@@ -108,6 +108,8 @@ pub struct ReaderStatus {
     pub forced_rescans: u64,
     /// Files or directories that could not be read, since the start.
     pub read_errors: u64,
+    /// Files that stood still with unread bytes and were opened again, since the start.
+    pub reopened_files: u64,
     /// Bytes of the memory budget in use.
     pub budget_used: u64,
     /// The memory budget, in bytes.

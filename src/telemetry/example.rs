@@ -69,6 +69,7 @@ fn ledger(board: &Board) {
     ledger.on_frame_lost(DropReason::SpoolFull, 30);
     ledger.on_frame_lost(DropReason::DamagedFrame, 20);
     ledger.on_lost_unread(LostReason::DeletedUnread, 777);
+    ledger.on_unknown(LostReason::DeletedUnread);
 }
 
 /// Two files of one container, of which the older is finished, and one of another.
@@ -97,6 +98,7 @@ fn reader() -> ReaderStatus {
         watching: true,
         forced_rescans: 1,
         read_errors: 4,
+        reopened_files: 2,
         budget_used: 2048,
         budget_limit: 16 << 20,
         started: true,

@@ -116,6 +116,7 @@ pub struct Ledger {
     pub spooled: u64,
     lost_unread: BTreeMap<LostReason, u64>,
     lost_files: BTreeMap<LostReason, u64>,
+    unknown_files: BTreeMap<LostReason, u64>,
     documents: BTreeMap<&'static str, u64>,
 }
 
@@ -174,6 +175,19 @@ impl Ledger {
     pub fn on_lost_unread(&mut self, reason: LostReason, bytes: u64) {
         *self.lost_unread.entry(reason).or_default() += bytes;
         *self.lost_files.entry(reason).or_default() += 1;
+    }
+
+    /// A file of which more may be lost than `lost_unread` says: its last bytes were never seen.
+    pub fn on_unknown(&mut self, reason: LostReason) {
+        *self.unknown_files.entry(reason).or_default() += 1;
+    }
+
+    /// Files of which more may be lost than [`Ledger::lost_unread`] says, by reason; every reason is named.
+    pub fn lost_unknown_files(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        LostReason::ALL.into_iter().map(|reason| {
+            let files = self.unknown_files.get(&reason).copied().unwrap_or(0);
+            (reason.as_str(), files)
+        })
     }
 
     /// Bytes read since the start.

@@ -192,6 +192,7 @@ struct LedgerPart {
     spooled: u64,
     imbalance: i128,
     lost_unread: BTreeMap<&'static str, Lost>,
+    lost_unknown_files: BTreeMap<&'static str, u64>,
     documents: BTreeMap<&'static str, u64>,
 }
 
@@ -216,6 +217,7 @@ fn ledger(ledger: &Ledger) -> LedgerPart {
             .lost_unread()
             .map(|(reason, bytes, files)| (reason, Lost { bytes, files }))
             .collect(),
+        lost_unknown_files: ledger.lost_unknown_files().collect(),
         documents: ledger.documents().collect(),
     }
 }

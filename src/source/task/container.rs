@@ -37,7 +37,7 @@ pub(super) struct Container {
     interval: Duration,
     stamp: Option<DirStamp>,
     listed_at: Option<Instant>,
-    must_list: bool,
+    pub(super) must_list: bool,
     /// It was there when the agent started.
     initial: bool,
     gone: bool,

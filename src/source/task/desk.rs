@@ -28,6 +28,8 @@ pub(super) struct Counts {
     pub(super) forced_rescans: u64,
     pub(super) read_errors: u64,
     pub(super) checkpoint_errors: u64,
+    /// Files that stood still and were opened again.
+    pub(super) reopened: u64,
 }
 
 /// What all containers of a reader thread share.
@@ -174,9 +176,19 @@ impl Desk {
         self.board.ledger().on_lost_unread(reason, bytes);
     }
 
-    /// A file that the last checkpoint knew is gone.
+    /// The same, when more may be lost than is known.
+    pub(super) fn on_lost_at_least(&self, reason: LostReason, bytes: u64) {
+        let mut ledger = self.board.ledger();
+        ledger.on_lost_unread(reason, bytes);
+        ledger.on_unknown(reason);
+    }
+
+    /// A file that the last checkpoint knew is gone. Unless it was finished, it may have grown before it went.
     pub(super) fn on_expired(&mut self, entry: &Entry) {
         self.dirty = true;
+        if !entry.finished {
+            self.board.ledger().on_unknown(LostReason::DeletedUnread);
+        }
         let lost = entry.size.saturating_sub(entry.offset);
         if lost > 0 {
             let Entry {

@@ -4,13 +4,16 @@ use super::container::Place;
 use super::desk::Desk;
 use super::instance::Instance;
 use crate::reader::FileState;
-use crate::source::chain::NAMELESS_QUIET;
+use crate::source::chain::{NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::disk::{GzipFile, Inflated, LogFile};
 use crate::source::tail::{Inode, Tail};
 use crate::telemetry::ledger::LostReason;
 use std::io;
 use std::time::Instant;
 use tracing::{info, warn};
+
+/// Bytes that one byte of deflated text can hold, at most.
+const MAX_RATIO: u64 = 1032;
 
 /// How a step of reading ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +106,7 @@ impl Instance {
         };
         let known = std::mem::replace(&mut tail.size, size).max(size);
         if size == offset {
+            tail.problem = None;
             return Step::End(0);
         }
         let recent = tail.recent.bytes().len();
@@ -137,20 +141,22 @@ impl Instance {
     }
 
     /// Whether there may be something to read; a file that is closed is looked at by name first.
-    fn has_unread(&mut self, at: usize, place: &Place, desk: &Desk) -> Result<bool, Step> {
+    fn has_unread(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<bool, Step> {
         let tail = &mut self.chain.tails_mut()[at];
         if self.descriptors.contains_key(&tail.key) {
             return Ok(true);
         }
         let Some(name) = &tail.name else { return Ok(true) };
-        let (size, inode) = desk
-            .folders
-            .look(&format!("{}/{name}", place.path))
-            .map_err(|_| Step::Stale)?;
+        let (size, inode) = match desk.folders.look(&format!("{}/{name}", place.path)) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Step::Stale),
+            Err(error) => return Err(on_error(tail, place, desk, &error)),
+        };
         if inode != tail.inode {
             return Err(Step::Stale);
         }
         tail.size = size;
+        tail.problem = None;
         Ok(tail.state.as_ref().is_none_or(|file| file.read_offset() != size))
     }
 
@@ -173,7 +179,16 @@ impl Instance {
         // What an earlier run delivered is inflated again and thrown away, a quantum a turn.
         let skip = offset.saturating_sub(log.inflated);
         let wanted = if skip > 0 { limit.min(skip as usize) } else { limit };
-        let inflated = log.read(&mut desk.buffer[..wanted]);
+        let inflated = match log.read(&mut desk.buffer[..wanted]) {
+            Ok(inflated) => inflated,
+            Err(error) => {
+                // What was inflated since its beginning is inflated again.
+                let (key, step) = (tail.key, on_error(tail, place, desk, &error));
+                self.close(key, desk);
+                return step;
+            }
+        };
+        tail.problem = None;
         let (Inflated::Bytes(bytes) | Inflated::End(bytes) | Inflated::Damaged(bytes)) = inflated;
         tail.size = tail.size.max(log.inflated);
         if skip == 0 && bytes > 0 {
@@ -188,26 +203,8 @@ impl Instance {
             Inflated::Bytes(_) => Step::Bytes(bytes),
             Inflated::End(_) => Step::End(bytes),
             Inflated::Damaged(_) => {
-                let log_inflated = log.inflated;
-                let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or_default());
-                let lost = desk
-                    .folders
-                    .gzip_size(&path)
-                    .map_or(0, |size| u64::from(size).saturating_sub(log_inflated));
-                warn!(
-                    path,
-                    inflated = log_inflated,
-                    "a compressed log file is damaged; what inflates is shipped, the rest is lost"
-                );
-                // Any four bytes may stand where the footer should be: no more than deflate can hold.
-                desk.on_lost(
-                    LostReason::DamagedGzip,
-                    if lost > log_inflated.max(1 << 20) * 1032 {
-                        0
-                    } else {
-                        lost
-                    },
-                );
+                let (inflated, cut_short) = (log.inflated, log.cut_short);
+                on_damaged(tail, inflated, cut_short, place, desk);
                 Step::End(bytes)
             }
         }
@@ -224,7 +221,7 @@ impl Instance {
             size = tail.size,
             "a log file was truncated; reading it from its beginning"
         );
-        desk.on_lost(LostReason::Truncated, known.saturating_sub(read.max(tail.size)));
+        desk.on_lost_at_least(LostReason::Truncated, known.saturating_sub(read.max(tail.size)));
         if let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) {
             desk.reader.on_file_end(file, state, desk.now);
         }
@@ -239,12 +236,13 @@ impl Instance {
 
     /// Opens the file, unless it is.
     pub(super) fn open(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<(), Step> {
+        let seen = self.is_listing_believed();
         let tail = &mut self.chain.tails_mut()[at];
         if self.descriptors.contains_key(&tail.key) {
             return Ok(());
         }
         let Some(name) = &tail.name else {
-            return Err(lost(tail, place, desk));
+            return Err(lost(tail, seen, place, desk));
         };
         if desk.open_files >= desk.max_open_files {
             desk.starved = true;
@@ -278,11 +276,13 @@ impl Instance {
 }
 
 /// No name leads to the file and it is not open: its rest is lost, unless it comes back compressed.
-pub(super) fn lost(tail: &mut Tail<FileState>, place: &Place, desk: &mut Desk) -> Step {
+/// `seen`: a listing of its instance can be believed.
+pub(super) fn lost(tail: &mut Tail<FileState>, seen: bool, place: &Place, desk: &mut Desk) -> Step {
+    let quiet = if seen { NAMELESS_QUIET } else { UNSEEN_QUIET };
     let nameless = tail
         .nameless_since
         .map(|since| desk.now.saturating_duration_since(since));
-    if nameless.is_none_or(|nameless| nameless < NAMELESS_QUIET) {
+    if nameless.is_none_or(|nameless| nameless < quiet) {
         return Step::Waits;
     }
     let read = tail.state.as_ref().map_or(0, FileState::read_offset);
@@ -295,9 +295,40 @@ pub(super) fn lost(tail: &mut Tail<FileState>, place: &Place, desk: &mut Desk) -
             bytes = rest,
             "a log file was deleted before it could be read; its rest is lost"
         );
-        desk.on_lost(LostReason::DeletedUnread, rest);
+        desk.on_lost_at_least(LostReason::DeletedUnread, rest);
     }
     Step::Restarted
+}
+
+/// A compressed file does not inflate any further. Its rest is counted as far as it is known: by the size that the file
+/// had as plain text, or by its footer, if that is one. What is counted is a lower bound.
+pub(super) fn on_damaged(
+    tail: &Tail<FileState>,
+    inflated: u64,
+    cut_short: bool,
+    place: &Place,
+    desk: &mut Desk,
+) {
+    let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or_default());
+    let footer = match desk.folders.gzip_size(&path) {
+        // Any four bytes may stand where the footer should be: no more than deflate can hold.
+        Ok(size) if !cut_short && u64::from(size) <= inflated.max(1 << 20) * MAX_RATIO => u64::from(size),
+        _ => 0,
+    };
+    let lost = footer.max(tail.size).saturating_sub(inflated);
+    warn!(
+        path,
+        inflated, lost, "a compressed log file is damaged; what inflates is shipped, the rest is lost"
+    );
+    desk.on_lost_at_least(LostReason::DamagedGzip, lost);
+}
+
+/// The file itself is not as it should be, or not there: trying again is of no use.
+pub(super) fn is_about_the_file(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+    )
 }
 
 pub(super) fn on_error(

@@ -2,7 +2,7 @@
 
 use super::container::Place;
 use super::desk::{Desk, QUANTUM};
-use super::files::{Descriptor, Source, Step, lost, on_error};
+use super::files::{Descriptor, Source, Step, is_about_the_file, lost, on_damaged, on_error};
 use super::instance::{Instance, become_compressed};
 use crate::checkpoint::snapshot::Entry;
 use crate::reader::{Cut, FileState};
@@ -11,6 +11,7 @@ use crate::source::disk::{Inflated, LogFile};
 use crate::source::fingerprint::{Fingerprint, HEAD_BYTES, file_id, fingerprint};
 use crate::source::tail::{Identity, RECENT_BYTES, Tail};
 use crate::telemetry::ledger::LostReason;
+use std::collections::HashMap;
 use std::io;
 use twox_hash::XxHash3_64;
 
@@ -28,10 +29,10 @@ impl Instance {
         let Some(print) = fingerprint(&head, complete) else {
             return Ok(false);
         };
-        let tail = &self.chain.tails()[at];
-        if tail.compressed && self.adopt(at, print, place, desk) {
+        if self.chain.tails()[at].compressed && self.adopt(at, print, place, desk)? {
             return Err(Step::Restarted);
         }
+        let marks = self.marks(at, print, place, desk)?;
         let tail = &mut self.chain.tails_mut()[at];
         tail.first_stamp = first_stamp(&head, desk);
         let log = match self
@@ -44,31 +45,20 @@ impl Instance {
         };
         let size = if tail.compressed { u64::MAX } else { tail.size };
         let fits = |entry: &Entry| {
-            entry.offset <= size
-                && log.is_none_or(|log| {
-                    entry
-                        .mark
-                        .is_none_or(|mark| mark_of(log, entry.offset) == Some(mark))
-                })
+            let same = |mark| marks.get(&entry.offset).map(|bytes| XxHash3_64::oneshot(bytes)) == Some(mark);
+            entry.offset <= size && (log.is_none() || entry.mark.is_none_or(same))
         };
         let claimed = desk.registry.claim(&self.key, print, tail.inode, fits);
         let (identity, offset, last_stamp, cuts) = match claimed {
-            Some(entry) => resume(&entry),
+            Some(entry) => {
+                if tail.compressed {
+                    tail.size = tail.size.max(entry.size);
+                }
+                resume(&entry)
+            }
             None => {
                 let epoch = desk.registry.fresh(&self.key, print);
-                let identity = Identity {
-                    fingerprint: print,
-                    epoch,
-                    first_seen: (desk.unix_ms / 1000) as i64,
-                };
-                let offset = if tail.skip_old {
-                    end_of(tail, log, place, desk)
-                } else {
-                    0
-                };
-                if tail.first_stamp.is_none() || offset > 0 {
-                    tail.wait_for_save = Some(desk.next_save());
-                }
+                let (identity, offset) = begin(tail, log, print, epoch, place, desk);
                 (identity, offset, None, Vec::new())
             }
         };
@@ -80,23 +70,58 @@ impl Instance {
             nanos: 0,
         };
         tail.state = Some(FileState::new(id, offset, last_stamp, first_seen, cuts));
-        if let Some(log) = log {
-            tail.recent.push(&before(log, offset).unwrap_or_default());
+        let read = || log.and_then(|log| before(log, offset).ok()?);
+        if let Some(bytes) = marks.get(&offset).cloned().or_else(read) {
+            tail.recent.push(&bytes);
         }
         desk.dirty = true;
         desk.active = true;
         Ok(true)
     }
 
+    /// The bytes before every offset at which an entry of the checkpoint could go on. A file that cannot be read now is
+    /// nobody's yet: taken for a new one, it would be shipped a second time.
+    fn marks(
+        &mut self,
+        at: usize,
+        print: Fingerprint,
+        place: &Place,
+        desk: &mut Desk,
+    ) -> Result<HashMap<u64, Vec<u8>>, Step> {
+        let tail = &mut self.chain.tails_mut()[at];
+        let mut marks = HashMap::new();
+        let Some(Source::Plain(log)) = self.descriptors.get(&tail.key).map(|open| &open.source) else {
+            return Ok(marks);
+        };
+        for offset in desk.registry.offsets(&self.key, print) {
+            match before(log, offset) {
+                Ok(Some(bytes)) => drop(marks.insert(offset, bytes)),
+                Ok(None) => {}
+                Err(error) => return Err(on_error(tail, place, desk, &error)),
+            }
+        }
+        Ok(marks)
+    }
+
     /// A new name of a file that was lost from sight: its earlier tail takes the name over.
-    fn adopt(&mut self, at: usize, print: Fingerprint, place: &Place, desk: &mut Desk) -> bool {
+    pub(super) fn adopt(
+        &mut self,
+        at: usize,
+        print: Fingerprint,
+        place: &Place,
+        desk: &mut Desk,
+    ) -> Result<bool, Step> {
         let name = self.chain.tails()[at].name.clone().unwrap_or_default();
-        let footer = desk.folders.gzip_size(&format!("{}/{name}", place.path)).ok();
+        let footer = match desk.folders.gzip_size(&format!("{}/{name}", place.path)) {
+            Ok(footer) => Some(footer),
+            Err(error) if is_about_the_file(&error) => None,
+            Err(error) => return Err(on_error(&mut self.chain.tails_mut()[at], place, desk, &error)),
+        };
         let tails = self.chain.tails().iter();
         let known = tails
             .enumerate()
             .position(|(other, tail)| other != at && self.is_same(tail, print, footer));
-        let Some(known) = known else { return false };
+        let Some(known) = known else { return Ok(false) };
         let kind = self.chain.tails()[at].kind.clone();
         let tail = &mut self.chain.tails_mut()[known];
         tail.name = Some(name);
@@ -106,7 +131,7 @@ impl Instance {
             become_compressed(tail);
         }
         self.chain.remove(at);
-        true
+        Ok(true)
     }
 
     /// Whether a compressed file with this fingerprint and this size is what `tail` has lost its name to.
@@ -121,9 +146,10 @@ impl Instance {
             .map(|descriptor| &descriptor.source)
         {
             Some(Source::Plain(log)) => {
-                let size = log.size().ok();
                 let begins = || known.or_else(|| fingerprint(&first_bytes(log)?, true));
-                size.map(|size| size as u32) == footer && begins() == Some(print)
+                // A descriptor that tells no size gives no bytes either: the twin is the only way to them.
+                let same = log.size().map_or(true, |size| Some(size as u32) == footer);
+                same && begins() == Some(print)
             }
             _ => {
                 let read = tail.state.as_ref().map_or(0, FileState::read_offset);
@@ -133,12 +159,13 @@ impl Instance {
     }
 
     /// The first bytes of the file.
-    fn head(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<Vec<u8>, Step> {
+    pub(super) fn head(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<Vec<u8>, Step> {
         let mut head = vec![0; HEAD_BYTES];
+        let seen = self.is_listing_believed();
         let tail = &mut self.chain.tails_mut()[at];
         if tail.compressed {
             let Some(name) = &tail.name else {
-                return Err(lost(tail, place, desk));
+                return Err(lost(tail, seen, place, desk));
             };
             let path = format!("{}/{name}", place.path);
             let mut file = desk
@@ -148,8 +175,17 @@ impl Instance {
                     io::ErrorKind::NotFound => Step::Stale,
                     _ => on_error(tail, place, desk, &error),
                 })?;
-            let (Inflated::Bytes(bytes) | Inflated::End(bytes) | Inflated::Damaged(bytes)) =
-                file.read(&mut head);
+            let read = file.read(&mut head);
+            let inflated = read.map_err(|error| on_error(tail, place, desk, &error))?;
+            let (Inflated::Bytes(bytes) | Inflated::End(bytes) | Inflated::Damaged(bytes)) = inflated;
+            if inflated == Inflated::Damaged(0) && !tail.finished {
+                // Nothing of it inflates: it gets no identity, and its loss is told here.
+                tail.finished = true;
+                desk.dirty = true;
+                on_damaged(tail, 0, file.cut_short, place, desk);
+                return Err(Step::Restarted);
+            }
+            tail.problem = None;
             head.truncate(bytes);
             return Ok(head);
         }
@@ -167,6 +203,7 @@ impl Instance {
         match read {
             Ok((read, size)) => {
                 tail.size = size;
+                tail.problem = None;
                 head.truncate(read);
                 Ok(head)
             }
@@ -197,6 +234,32 @@ impl Instance {
 fn first_stamp(head: &[u8], desk: &mut Desk) -> Option<Stamp> {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     desk.cri.parse(line).map(|line| line.stamp)
+}
+
+/// A file that no checkpoint knows. When its identity or its beginning cannot be found again in its bytes, it waits until
+/// they are durable.
+fn begin(
+    tail: &mut Tail<FileState>,
+    log: Option<&LogFile>,
+    print: Fingerprint,
+    epoch: u32,
+    place: &Place,
+    desk: &mut Desk,
+) -> (Identity, u64) {
+    let identity = Identity {
+        fingerprint: print,
+        epoch,
+        first_seen: (desk.unix_ms / 1000) as i64,
+    };
+    let offset = if tail.skip_old {
+        end_of(tail, log, place, desk)
+    } else {
+        0
+    };
+    if tail.first_stamp.is_none() || offset > 0 {
+        tail.wait_for_save = Some(desk.next_save());
+    }
+    (identity, offset)
 }
 
 fn resume(entry: &Entry) -> (Identity, u64, Option<Stamp>, Vec<Cut>) {
@@ -246,16 +309,17 @@ fn last_line_end(log: &LogFile, size: u64) -> u64 {
 }
 
 /// The up to 64 bytes before `offset`.
-fn before(log: &LogFile, offset: u64) -> Option<Vec<u8>> {
+fn before(log: &LogFile, offset: u64) -> io::Result<Option<Vec<u8>>> {
     let len = offset.min(RECENT_BYTES as u64);
     let mut bytes = vec![0; len as usize];
-    let read = log.read_at(&mut bytes, offset - len).ok()?;
-    (read as u64 == len).then_some(bytes)
+    let read = log.read_at(&mut bytes, offset - len)?;
+    Ok((read as u64 == len).then_some(bytes))
 }
 
 /// Hash of the up to 64 bytes before `offset`.
 pub(super) fn mark_of(log: &LogFile, offset: u64) -> Option<u64> {
-    before(log, offset).map(|bytes| XxHash3_64::oneshot(&bytes))
+    let bytes = before(log, offset).ok()??;
+    Some(XxHash3_64::oneshot(&bytes))
 }
 
 fn first_bytes(log: &LogFile) -> Option<Vec<u8>> {

@@ -2,13 +2,13 @@
 
 use super::container::Place;
 use super::desk::{Desk, QUANTUM};
-use super::files::{Descriptor, Step};
+use super::files::{Descriptor, Source, Step, is_about_the_file, on_error};
 use crate::enrich::cache::Lookup;
 use crate::parse::partial::Partials;
 use crate::reader::{Cut, FileState, InstanceState};
 use crate::record::Stream;
 use crate::sink::elasticsearch::schema::fragment;
-use crate::source::chain::{Chain, NAMELESS_QUIET};
+use crate::source::chain::{Chain, NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::pod_path::LogKind;
 use crate::source::registry::InstanceKey;
 use crate::source::tail::{Inode, Listed, Tail, TailKey};
@@ -42,6 +42,8 @@ pub(super) struct Instance {
     pub(super) state: Option<InstanceState>,
     pub(super) metadata: &'static str,
     found: Instant,
+    /// Its directory was removed.
+    gone: bool,
     cut: Option<PendingCut>,
 }
 
@@ -54,6 +56,7 @@ impl Instance {
             state: None,
             metadata: "waiting",
             found: now,
+            gone: false,
             cut: None,
         }
     }
@@ -158,6 +161,7 @@ impl Instance {
     /// Reads on, at most a quantum. `superseded`: there is a later instance, so that nobody writes to
     /// this one; `gone`: the directory was removed.
     pub(super) fn serve(&mut self, place: &Place, desk: &mut Desk, superseded: bool, gone: bool) -> Served {
+        self.gone = gone;
         let mut served = Served::default();
         if self.state.is_none() || self.waits_for_cut(desk) {
             return served;
@@ -167,7 +171,7 @@ impl Instance {
                 served.more = true;
                 break;
             }
-            let complete = self.chain.is_complete(at, superseded, desk.now);
+            let complete = self.is_complete(at, superseded, desk.now);
             match self.step(at, QUANTUM - served.bytes, complete, place, desk) {
                 Step::Waits => break,
                 Step::Stale => {
@@ -192,6 +196,49 @@ impl Instance {
         served
     }
 
+    /// Whether the file at `at` gets no more bytes, so that its next end is the end.
+    fn is_complete(&self, at: usize, superseded: bool, now: Instant) -> bool {
+        self.chain.is_superseded(at, superseded)
+            || self.chain.is_quiet(at, now) && !self.has_name(&self.chain.tails()[at], now)
+    }
+
+    /// No listing shows the file, and yet its descriptor says that a name leads to it. It may have been moved out of our
+    /// sight, so this counts for [`UNSEEN_QUIET`] only.
+    fn has_name(&self, tail: &Tail<FileState>, now: Instant) -> bool {
+        let recent = |since| now.saturating_duration_since(since) < UNSEEN_QUIET;
+        match self.descriptors.get(&tail.key).map(|open| &open.source) {
+            Some(Source::Plain(log)) => tail.nameless_since.is_some_and(recent) && log.has_name(),
+            _ => false,
+        }
+    }
+
+    /// A listing can be believed when it shows other files, or when the directory is known to be gone: one that cannot be
+    /// listed right now may look like one that is empty.
+    pub(super) fn is_listing_believed(&self) -> bool {
+        self.gone || self.chain.is_seen()
+    }
+
+    /// Compressed files that nobody has looked into yet.
+    pub(super) fn unknown_twins(&self) -> impl Iterator<Item = TailKey> + '_ {
+        let unknown = |tail: &&Tail<FileState>| {
+            tail.compressed && tail.identity.is_none() && tail.name.is_some() && !tail.finished
+        };
+        self.chain.tails().iter().filter(unknown).map(|tail| tail.key)
+    }
+
+    /// A file that has lost its name may get one again: what was forgotten would be read as a new file.
+    fn may_come_back(&self, tail: &Tail<FileState>, now: Instant) -> bool {
+        let within = |limit| {
+            tail.nameless_since
+                .is_some_and(|since| now.saturating_duration_since(since) < limit)
+        };
+        // A compressed file that nobody has looked into may be this one.
+        within(NAMELESS_QUIET)
+            || self.has_name(tail, now)
+            || self.unknown_twins().next().is_some()
+            || (!self.is_listing_believed() && within(UNSEEN_QUIET))
+    }
+
     /// Reads a quantum of a file without a name; true when there is more.
     pub(super) fn drain_deleted(&mut self, place: &Place, desk: &mut Desk) -> bool {
         if self.state.is_none() {
@@ -200,7 +247,8 @@ impl Instance {
         let Some(at) = self.chain.active() else {
             return false;
         };
-        if self.chain.tails()[at].name.is_some() {
+        let tail = &self.chain.tails()[at];
+        if tail.name.is_some() || self.has_name(tail, desk.now) {
             return false;
         }
         match self.step(at, QUANTUM, true, place, desk) {
@@ -236,14 +284,21 @@ impl Instance {
         let Some(name) = &tail.name else { return };
         let read = tail.state.as_ref().map_or(0, FileState::read_offset);
         let path = format!("{}/{name}", place.path);
-        if let Ok(size) = desk.folders.gzip_size(&path)
-            && size != read as u32
-        {
-            info!(
-                path,
-                read, "the compressed file has more than was read; going on there"
-            );
-            tail.finished = false;
+        match desk.folders.gzip_size(&path) {
+            Ok(size) if size != read as u32 => {
+                info!(
+                    path,
+                    read, "the compressed file has more than was read; going on there"
+                );
+                tail.finished = false;
+            }
+            Ok(_) => {}
+            Err(error) if is_about_the_file(&error) => {}
+            // Compared again at the next listing.
+            Err(error) => {
+                on_error(tail, place, desk, &error);
+                return;
+            }
         }
         become_compressed(tail);
         let key = tail.key;
@@ -307,12 +362,24 @@ impl Instance {
     }
 
     pub(super) fn forget_over(&mut self, desk: &mut Desk) {
-        let state = self.state.as_ref();
         let now = desk.now;
-        let is_over = |tail: &Tail<FileState>| {
-            // A name may come back: what was forgotten would be read as a new file.
+        let (mut may_come_back, mut deleted) = (Vec::new(), Vec::new());
+        for tail in self.chain.tails().iter().filter(|tail| tail.name.is_none()) {
+            if self.may_come_back(tail, now) {
+                may_come_back.push(tail.key);
+            }
             let lately = |since| now.saturating_duration_since(since) < NAMELESS_QUIET;
-            !tail.nameless_since.is_some_and(lately)
+            if tail.finished && !tail.nameless_since.is_some_and(lately) && !self.has_name(tail, now) {
+                deleted.push(tail.key);
+            }
+        }
+        // A descriptor of a deleted file keeps its blocks on the disk.
+        for key in deleted {
+            self.close(key, desk);
+        }
+        let state = self.state.as_ref();
+        let is_over = |tail: &Tail<FileState>| {
+            !may_come_back.contains(&tail.key)
                 && tail.state.as_ref().is_none_or(|file| {
                     let id = file.id();
                     desk.tracker.lowest(id).is_none()

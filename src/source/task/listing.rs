@@ -100,13 +100,8 @@ impl Source {
             );
             self.root_problem = Some(text);
         }
-        if error.kind() == io::ErrorKind::NotFound {
-            self.containers
-                .values_mut()
-                .for_each(|container| container.on_presence(false));
-            self.forget_gone();
-            self.desk.first_listing_done = true;
-        }
+        // Where there is no directory nothing can be said of its files: none is forgotten, each is read on.
+        self.desk.first_listing_done |= error.kind() == io::ErrorKind::NotFound;
     }
 
     /// Containers whose directory is gone and whose files are delivered.

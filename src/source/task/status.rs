@@ -58,6 +58,7 @@ pub(super) fn publish(containers: &mut BTreeMap<String, Container>, desk: &Desk,
     status.watching = desk.watching;
     status.forced_rescans = desk.counts.forced_rescans;
     status.read_errors = desk.counts.read_errors;
+    status.reopened_files = desk.counts.reopened;
     status.checkpoint_errors = desk.counts.checkpoint_errors;
     status.last_checkpoint_ms = desk.saved_ms;
 }

@@ -4,6 +4,8 @@
     reason = "tests write the log files that are read"
 )]
 
+mod faults;
+
 use super::*;
 use crate::checkpoint::snapshot;
 use crate::config::{DocumentId, IndexPattern, JsonMode, LabelDots, MessageKey};
@@ -26,6 +28,7 @@ struct Bench {
     unacked: Vec<Ack>,
     checkpoint: Vec<u8>,
     config: config::Source,
+    disk: Disk,
 }
 
 fn config_of(home: &tempfile::TempDir) -> config::Source {
@@ -40,7 +43,7 @@ fn config_of(home: &tempfile::TempDir) -> config::Source {
 /// What the reader thread asked to be saved.
 type Saves = Receiver<(u64, Vec<Entry>)>;
 
-fn setup(config: &config::Source, loaded: Loaded) -> (Source, mpsc::Receiver<Batch>, Saves) {
+fn setup(config: &config::Source, disk: &Disk, loaded: Loaded) -> (Source, mpsc::Receiver<Batch>, Saves) {
     let (batches, batches_out) = mpsc::channel(1000);
     let (saves, saves_out) = channel();
     let (notes, _) = channel();
@@ -64,7 +67,7 @@ fn setup(config: &config::Source, loaded: Loaded) -> (Source, mpsc::Receiver<Bat
             json: JsonMode::Off,
         },
         compression: 0,
-        disk: crate::disk::kernel(),
+        disk: Disk::clone(disk),
         loaded,
         directory: Arc::new(Directory::off("node")),
         budget: Arc::new(Budget::new(64 << 20)),
@@ -83,12 +86,17 @@ impl Bench {
     }
 
     fn with(change: impl FnOnce(&mut config::Source)) -> Bench {
+        Bench::on(crate::disk::kernel(), change)
+    }
+
+    fn on(disk: Disk, change: impl FnOnce(&mut config::Source)) -> Bench {
         let home = tempfile::tempdir().unwrap();
         let mut config = config_of(&home);
         change(&mut config);
         fs::create_dir_all(home.path().join("pods/shop_web_u1/app")).unwrap();
         let (source, batches, saves) = setup(
             &config,
+            &disk,
             Loaded {
                 first_start: true,
                 ..Loaded::default()
@@ -105,6 +113,7 @@ impl Bench {
             unacked: Vec::new(),
             checkpoint: snapshot::encode(&[]),
             config,
+            disk,
         }
     }
 
@@ -146,7 +155,12 @@ impl Bench {
             .containers
             .values_mut()
             .for_each(|container| container.wake(clock().now));
-        self.source.turn(clock());
+        self.turn_at(clock());
+    }
+
+    /// One turn of what is due then.
+    fn turn_at(&mut self, clock: Clock) {
+        self.source.turn(clock);
         while let Ok((number, entries)) = self.saves.try_recv() {
             if self.saving {
                 self.checkpoint = snapshot::encode(&entries);
@@ -210,6 +224,7 @@ impl Bench {
         let entries = snapshot::decode(&self.checkpoint).unwrap();
         let (source, batches, saves) = setup(
             &self.config,
+            &self.disk,
             Loaded {
                 entries,
                 ..Loaded::default()

@@ -67,6 +67,11 @@ pub(super) const METRICS: &[Metric] = &[
         Read::By("reason", |s| lost(s, |_, files| files)),
     ),
     row(
+        "longshore_lost_unknown_files_total",
+        "Files of which more may be lost than longshore_lost_unread_bytes_total says, because their last bytes were never seen, by reason.",
+        Read::By("reason", |s| named(s.board.ledger.lost_unknown_files())),
+    ),
+    row(
         "longshore_documents_total",
         "Documents that came to rest, by fate. One that is spooled comes to rest a second time later.",
         Read::By("fate", |s| named(s.board.ledger.documents())),
@@ -137,6 +142,11 @@ pub(super) const METRICS: &[Metric] = &[
         "longshore_reader_read_errors_total",
         "Files and directories that could not be read.",
         Read::One(|s| s.board.reader.read_errors),
+    ),
+    row(
+        "longshore_reader_reopened_files_total",
+        "Files that stood still with unread bytes and were opened again by the self-audit.",
+        Read::One(|s| s.board.reader.reopened_files),
     ),
     row(
         "longshore_reader_blocked",
