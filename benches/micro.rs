@@ -206,6 +206,7 @@ fn push_documents(encoder: &mut Encoder, out: &mut Vec<u8>, lines: &[CriLine<'_>
             flags: Flags::default(),
             span: Span { file, start, end },
             second: None,
+            last_part: None,
             source_bytes: end - start,
             skipped: 0,
         };

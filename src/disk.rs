@@ -137,11 +137,25 @@ pub trait OpenFile: fmt::Debug + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// So often the reading of a whole file is tried: what may be read at the second attempt must not be
+/// taken for damage.
+const ATTEMPTS: usize = 5;
+
 /// The whole file.
 ///
 /// # Errors
-/// What the file system says.
+/// What the file system says, several times in a row.
 pub fn read(disk: &dyn FileSystem, path: &Path) -> io::Result<Vec<u8>> {
+    let mut attempt = 1;
+    loop {
+        match read_once(disk, path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
+            result => return result,
+        }
+    }
+}
+
+fn read_once(disk: &dyn FileSystem, path: &Path) -> io::Result<Vec<u8>> {
     let file = disk.open(path, How::Read)?;
     let mut bytes = vec![0; file.stat()?.len as usize];
     let read = file.read_at(&mut bytes, 0)?;

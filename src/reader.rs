@@ -236,6 +236,7 @@ impl Reader {
                 end: line.end,
             },
             second: None,
+            last_part: None,
             source_bytes: line.end - line.start,
             skipped: 0,
         };
@@ -333,6 +334,7 @@ impl Reader {
                 end: line.end,
             },
             second: None,
+            last_part: None,
             source_bytes: line.end - line.start - skipped,
             skipped,
         };
@@ -357,6 +359,7 @@ impl Reader {
             flags: group.flags,
             span: group.span,
             second: group.second,
+            last_part: Some(group.last_part),
             source_bytes: group.source_bytes,
             skipped: group.skipped,
         };
@@ -364,7 +367,7 @@ impl Reader {
         self.push(
             &record,
             &[],
-            FileKey::new(group.span.file),
+            FileKey::new(group.last().file),
             before,
             second_before,
             fragment,

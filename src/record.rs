@@ -143,6 +143,9 @@ pub struct Record<'a> {
     pub span: Span,
     /// The rest of a record that began in one file and ended in the next.
     pub second: Option<Span>,
+    /// Of a message in several parts, the last one: its stamp, and where its line lies. Id and index
+    /// hang on it alone, so that they are the same when the parts before it cannot be read any more.
+    pub last_part: Option<(Stamp, Span)>,
     /// Source bytes of the record itself, line overhead included. Smaller than the span when lines
     /// of the other stream lie between its parts, or when bytes were skipped.
     pub source_bytes: u64,

@@ -151,13 +151,14 @@ impl Pass {
                 end: line.end,
             },
             second: None,
+            last_part: None,
             source_bytes: line.end - line.start,
             skipped: 0,
         };
         self.turn_day(&record);
         let out = &mut self.scratch;
         out.extend_from_slice(&self.action);
-        out.extend_from_slice(&document_id(cri.stamp, source.key, &record));
+        out.extend_from_slice(&document_id(cri.stamp, source.key, record.span));
         out.extend_from_slice(b"\"}}\n{\"@timestamp\":\"");
         out.extend_from_slice(&cri.stamp_text[..cri.stamp_text.len() - 1]);
         out.extend_from_slice(b"+00:00\",\"stream\":\"");

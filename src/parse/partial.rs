@@ -21,6 +21,8 @@ pub struct Group {
     pub span: Span,
     /// The same for the file after it, when the group crossed a rotation.
     pub second: Option<Span>,
+    /// The stamp of the last part, and where its line lies.
+    pub last_part: (Stamp, Span),
     /// The last valid stamp before the group, in its first file and in its second.
     pub stamps_before: [Option<Stamp>; 2],
     /// Bytes of the parts' lines.
@@ -164,6 +166,7 @@ impl Group {
                 ..part.span
             },
             second: None,
+            last_part: (part.stamp, part.span),
             stamps_before: [part.stamp_before, None],
             source_bytes: 0,
             skipped: 0,
@@ -194,6 +197,7 @@ impl Group {
             }
             self.second = Some(Span { start, ..part.span });
         }
+        self.last_part = (part.stamp, part.span);
         self.touched = now;
     }
 

@@ -7,7 +7,7 @@
 use super::fingerprint::Fingerprint;
 use super::tail::Inode;
 use crate::checkpoint::snapshot::Entry;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// A container instance: pod uid, container name, restart number.
 pub type InstanceKey = (String, String, u32);
@@ -15,7 +15,7 @@ pub type InstanceKey = (String, String, u32);
 /// Identities that were given out or are remembered.
 #[derive(Debug, Default)]
 pub struct Registry {
-    instances: HashMap<InstanceKey, HashMap<Fingerprint, Epochs>>,
+    instances: BTreeMap<InstanceKey, BTreeMap<Fingerprint, Epochs>>,
 }
 
 #[derive(Debug, Default)]
@@ -75,14 +75,14 @@ impl Registry {
     pub fn unclaimed(&self) -> impl Iterator<Item = &Entry> {
         self.instances
             .values()
-            .flat_map(HashMap::values)
+            .flat_map(BTreeMap::values)
             .flat_map(|epochs| &epochs.unclaimed)
     }
 
     /// Takes out the unclaimed entries whose file `is_gone`.
     pub fn expire(&mut self, mut is_gone: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
         let mut gone = Vec::new();
-        for epochs in self.instances.values_mut().flat_map(HashMap::values_mut) {
+        for epochs in self.instances.values_mut().flat_map(BTreeMap::values_mut) {
             gone.extend(epochs.unclaimed.extract_if(.., |entry| is_gone(entry)));
         }
         gone

@@ -134,7 +134,14 @@ fn tokens(world: &mut World) {
         let letter = lettered.contains(&piece.token);
         if came + u64::from(letter) > 1 {
             let token = &piece.token;
-            world.violation = Some(format!("{token:?} came {came} times; dead letter: {letter}"));
+            let mut text = format!("{token:?} came {came} times; dead letter: {letter}");
+            for document in world.server.documents() {
+                if find_messages(&document.source).any(|found| is(&found, token)) {
+                    let source = String::from_utf8_lossy(&document.source);
+                    text.push_str(&format!("\n{} {} {source}", document.index, document.id));
+                }
+            }
+            world.violation = Some(text);
             return;
         }
         if came == 0 && !letter && !piece.torn {

@@ -2,7 +2,8 @@
 //!
 //! Index, id and `@timestamp` are a pure function of the file's bytes (event time, file identity,
 //! offsets): a line that is sent again gets the same id in the same index, and the server answers
-//! 409. The id is event time in ms ‖ file identity ‖ start offset ‖ length in an alphabet whose byte
+//! 409. Of a message in several lines the last one gives id and index: should the lines before it be
+//! gone when it is read again, the server still knows it. The id is event time in ms ‖ file identity ‖ start offset ‖ length in an alphabet whose byte
 //! order is its numeric order, so that fresh ids sort after old segments and neighbours share a
 //! prefix.
 
@@ -10,7 +11,7 @@ use super::schema::{Fragment, Layout};
 use crate::codec::escape::{push_lossy, push_string};
 use crate::codec::{json_scan, stamp};
 use crate::config::{Config, DocumentId, IndexPart, IndexPattern, JsonMode, MessageKey};
-use crate::record::{FileId, Flags, Record, Stamp};
+use crate::record::{FileId, Flags, Record, Span, Stamp};
 
 /// Digits of ids, in ASCII order.
 const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
@@ -137,6 +138,10 @@ impl Encoder {
 
     #[inline]
     fn push_action(&mut self, out: &mut Vec<u8>, event: Stamp, file: FileKey, record: &Record<'_>) {
+        let (event, span) = match record.last_part {
+            None => (event, record.span),
+            Some((stamp, span)) => (stamp::clamp(stamp).0, span),
+        };
         let hour = event.secs.div_euclid(3600);
         if hour != self.hour {
             self.hour = hour;
@@ -147,26 +152,25 @@ impl Encoder {
         out.extend_from_slice(&self.action_prefix);
         if self.config.document_id == DocumentId::Deterministic {
             out.extend_from_slice(b",\"_id\":\"");
-            out.extend_from_slice(&document_id(event, file, record));
+            out.extend_from_slice(&document_id(event, file, span));
             out.push(b'"');
         }
         out.extend_from_slice(b"}}\n");
     }
 }
 
-/// The id of a record.
+/// The id of a record whose last line has this time and lies there.
 #[inline]
-pub fn document_id(event: Stamp, file: FileKey, record: &Record<'_>) -> [u8; ID_LEN] {
+pub fn document_id(event: Stamp, file: FileKey, line: Span) -> [u8; ID_LEN] {
     let mut id = [0; ID_LEN];
     let ms = event.secs as u64 * 1000 + u64::from(event.nanos) / 1_000_000;
-    let second = record.second.map_or(0, |span| span.len());
-    let length = (record.span.len() + second).min((1 << (6 * LENGTH_DIGITS)) - 1);
+    let length = line.len().min((1 << (6 * LENGTH_DIGITS)) - 1);
     let (time, rest) = id.split_at_mut(MS_DIGITS);
     let (identity, rest) = rest.split_at_mut(FILE_DIGITS);
     let (start, len) = rest.split_at_mut(START_DIGITS);
     push_base64(time, ms);
     identity.copy_from_slice(&file.0);
-    push_base64(start, record.span.start);
+    push_base64(start, line.start);
     push_base64(len, length);
     id
 }

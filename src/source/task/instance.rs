@@ -12,7 +12,7 @@ use crate::source::chain::{Chain, NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::pod_path::LogKind;
 use crate::source::registry::InstanceKey;
 use crate::source::tail::{Inode, Listed, Tail, TailKey};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Instant;
 use tracing::info;
 
@@ -37,7 +37,7 @@ struct PendingCut {
 pub(super) struct Instance {
     pub(super) key: InstanceKey,
     pub(super) chain: Chain<FileState>,
-    pub(super) descriptors: HashMap<TailKey, Descriptor>,
+    pub(super) descriptors: BTreeMap<TailKey, Descriptor>,
     /// There once the metadata is known or not worth waiting for.
     pub(super) state: Option<InstanceState>,
     pub(super) metadata: &'static str,
@@ -52,7 +52,7 @@ impl Instance {
         Instance {
             key: (place.pod.uid.clone(), place.container.clone(), restart),
             chain: Chain::default(),
-            descriptors: HashMap::new(),
+            descriptors: BTreeMap::new(),
             state: None,
             metadata: "waiting",
             found: now,

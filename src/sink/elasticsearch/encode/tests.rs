@@ -31,6 +31,7 @@ fn record(message: &[u8]) -> Record<'_> {
             end: 200,
         },
         second: None,
+        last_part: None,
         source_bytes: 100,
         skipped: 0,
     }
@@ -108,7 +109,7 @@ fn json_members_never_overwrite_ours() {
 fn ids_sort_by_time_and_differ_by_every_part() {
     let base = record(b"x");
     let key = FileKey::new(FileId(7));
-    let id = |record: &Record<'_>, key| document_id(record.stamp, key, record);
+    let id = |record: &Record<'_>, key| document_id(record.stamp, key, record.span);
     let mut later = base.clone();
     later.stamp.nanos += 1_000_000;
     assert!(id(&later, FileKey::new(FileId(1))) > id(&base, key));
