@@ -6,6 +6,7 @@ mod flood;
 mod full_disk;
 mod kill9;
 mod mounts;
+mod out_of_memory;
 mod poison;
 mod power_loss;
 mod restarts;
