@@ -14,4 +14,3 @@ mod scene;
 mod second_agent;
 mod signals;
 mod sigterm;
-mod syscalls;

@@ -461,6 +461,7 @@ impl Traffic {
         let thread = std::thread::spawn(move || {
             let _ending: Sender<()> = ending;
             run(containers, &stopped)
+                .inspect_err(|error| tell(&format!("the containers have ended: {error}")))
         });
         Traffic { stop, ended, thread }
     }

@@ -2,8 +2,9 @@
 //! out from what the server was given and when, never from what the agent says about itself.
 //!
 //! A checkpoint holds, per file, one offset before which everything is delivered, and it is saved once per interval. So at
-//! a kill a document is *durable* when it and all before it in its stream were given to the server long enough before; the
-//! others that are stored may be sent again. What a run never sent again, although it sent later lines of the same stream,
+//! a kill a document is *durable* when it and all before it in its stream were given to the server long enough before, and
+//! the server had nothing to complain of since (a batch is acked as a whole, so one document that is refused for now keeps
+//! others from being durable); the rest of what is stored may be sent again. What a run never sent again, although it sent later lines of the same stream,
 //! was durable before that run: streams are read in order. That is only trusted when the spool was empty at the start of
 //! the run (its frames go out in between), when the server refused no request as a whole (nobody saw what was in it), and
 //! some time after a stream was seen first (requests may overtake each other).
@@ -36,6 +37,8 @@ pub(super) struct Exposure {
     without_frames: bool,
     /// The server refused whole requests in this run.
     outage: bool,
+    /// Since when it takes everything at once, and nothing waits for another attempt.
+    calm_since: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -55,7 +58,12 @@ struct Lineage {
 impl Exposure {
     /// The agent starts, with frames in its spool or without.
     pub(super) fn on_start(&mut self, without_frames: bool) {
-        (self.without_frames, self.outage) = (without_frames, false);
+        (self.without_frames, self.outage, self.calm_since) = (without_frames, false, None);
+    }
+
+    /// From now on the server takes everything at once, and nothing waits for another attempt.
+    pub(super) fn on_calm(&mut self, now: Instant) {
+        self.calm_since = Some(now);
     }
 
     /// From now on the server refuses whole requests.
@@ -93,19 +101,22 @@ impl Exposure {
             .collect()
     }
 
-    /// The agent is killed: how many stored documents it may send again. What was given `interval` before is durable; so is
-    /// all before the first document of the run, if that can be trusted.
+    /// The agent is killed: how many stored documents it may send again. What was given `interval` before is durable, when
+    /// it was calm since; so is all before the first document of the run, if that can be trusted.
     pub(super) fn on_kill(&mut self, now: Instant, interval: Duration) -> u64 {
         let trusted = self.without_frames && !self.outage;
+        let calm = self
+            .calm_since
+            .filter(|since| now.saturating_duration_since(*since) > interval);
+        let old = calm.and_then(|_| now.checked_sub(interval));
         let lineages = self.streams.values_mut();
-        lineages
-            .map(|lineage| lineage.on_kill(now, interval, trusted))
-            .sum()
+        lineages.map(|lineage| lineage.on_kill(now, old, trusted)).sum()
     }
 }
 
 impl Lineage {
-    fn on_kill(&mut self, now: Instant, interval: Duration, trusted: bool) -> u64 {
+    /// What was given before `old` is durable.
+    fn on_kill(&mut self, now: Instant, old: Option<Instant>, trusted: bool) -> u64 {
         let given = std::mem::take(&mut self.given);
         self.not_now.clear();
         if let (Some((first, since)), true) = (self.first.take(), trusted)
@@ -113,7 +124,7 @@ impl Lineage {
         {
             self.durable = self.durable.max(first);
         }
-        let is_old = |given: &Instant| now.saturating_duration_since(*given) > interval;
+        let is_old = |given: &Instant| old.is_some_and(|old| *given < old);
         while given.get(&self.durable).is_some_and(is_old) {
             self.durable += 1;
         }
@@ -147,6 +158,11 @@ mod tests {
         exposure.on_start(true);
         give(&mut exposure, &[0, 1, 3], Given::Stored, start);
         give(&mut exposure, &[4, 5], Given::Stored, start + 2 * SECOND);
+        // Nobody knows what the batches of those had to wait for.
+        assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND), 5);
+        exposure.on_start(true);
+        exposure.on_calm(start);
+        give(&mut exposure, &[0, 1, 3], Given::Stored, start);
         // 2 was not delivered: all from there on may come again, however old.
         assert_eq!(exposure.on_kill(start + 2 * SECOND, SECOND), 3);
     }
@@ -180,6 +196,7 @@ mod tests {
         let start = Instant::now();
         let mut exposure = Exposure::default();
         exposure.on_start(true);
+        exposure.on_calm(start);
         give(&mut exposure, &[0, 3], Given::Stored, start);
         give(&mut exposure, &[1], Given::Refused, start);
         give(&mut exposure, &[2], Given::NotNow, start);
@@ -194,6 +211,7 @@ mod tests {
         let start = Instant::now();
         let mut exposure = Exposure::default();
         exposure.on_start(true);
+        exposure.on_calm(start);
         give(&mut exposure, &[0, 1, 2], Given::Stored, start);
         exposure.on_kill(start + 2 * SECOND, SECOND);
         for (without_frames, forgotten) in [(false, 0), (true, 2)] {

@@ -55,8 +55,8 @@ const START: Duration = Duration::from_millis(15);
 const DRAIN: Duration = Duration::from_millis(60);
 /// Every so many kills an agent lives until all that was stored is durable, so that the bound on what is sent again bites.
 const LONG_LIFE: u32 = 20;
-/// How often the agent saves what it knows, and how long a batch may have to wait for another attempt before that.
-const DURABLE_AFTER: Duration = Duration::from_secs(3);
+/// More than the time after which the agent saves what it knows.
+const DURABLE_AFTER: Duration = Duration::from_millis(2_500);
 /// A small batch, so that each life has many requests.
 const BATCH_DOCUMENTS: u64 = 200;
 const REFUSED_FOR_NOW: f64 = 0.1;
@@ -241,7 +241,12 @@ impl Stage {
         agent.wait_for("it to read", |agent| agent.status().ledger("read") > 0);
         if self.kills % LONG_LIFE == LONG_LIFE - 1 {
             let written = self.arrivals.written();
-            agent.wait_for("it to catch up", |_| self.arrivals.has(&written));
+            self.ward.calm.store(true, Ordering::SeqCst);
+            self.server.clear_faults();
+            agent.wait_for("it to catch up", |_| {
+                self.arrivals.has(&written) && self.ward.exposure().refused_for_now() == 0
+            });
+            self.ward.exposure().on_calm(Instant::now());
             traffic.run_for(DURABLE_AFTER + DURABLE_AFTER / 2);
         }
         let answers = self.server.answered() + 1 + self.chance.below(ANSWERS);

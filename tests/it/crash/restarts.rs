@@ -35,6 +35,7 @@ fn crash_sigterm_under_a_flood() {
     let (mut ends, mut floods, mut reads) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..restarts() {
         let (agent, speeds) = stage.agent_at_work();
+        agent.status().assert_nothing_lost();
         let told = Instant::now();
         let ended = agent.terminate();
         ends.push(told.elapsed().as_secs_f64());
@@ -56,7 +57,8 @@ fn crash_sigterm_under_a_flood() {
     assert!(ends[ends.len() - 1] <= END.as_secs_f64(), "the slowest end");
 }
 
-/// Red without what turns `crash_kill9` red.
+/// Kubelet removes what was delivered and is not yet known to be: the next agent counts it as lost, and nothing is. Red
+/// without what turns `crash_kill9` red.
 #[test]
 fn crash_sigkill_at_any_moment_of_the_end_under_a_flood() {
     let mut stage = Stage::new("crash_sigkill_at_any_moment_of_the_end_under_a_flood");
@@ -133,7 +135,6 @@ impl Stage {
         let speed =
             |before: u64, after: u64| (after - before) as f64 / 1e6 / began.elapsed().as_secs_f64().max(1e-3);
         let status = agent.status();
-        status.assert_nothing_lost();
         let speeds = (speed(flooded, self.flooded()), speed(read, status.ledger("read")));
         (agent, speeds)
     }
@@ -156,7 +157,6 @@ impl Stage {
         agent.wait_for("all lines", |agent| {
             self.arrivals.has(&written) && agent.status().is_at_rest()
         });
-        agent.status().assert_nothing_lost();
         agent.terminate().assert_clean();
         self.arrivals.assert_exactly_once();
     }
