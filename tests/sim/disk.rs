@@ -275,6 +275,25 @@ impl SimDisk {
         self.lock().sizes.get(&uid).copied().unwrap_or(0)
     }
 
+    /// The files below a folder, with inode, uid and size: for traces.
+    pub(crate) fn paths(&self, below: &str) -> Vec<String> {
+        let state = self.lock();
+        let files = state.names.iter().filter(|(path, _)| path.starts_with(below));
+        let text = |(path, ino): (&PathBuf, &u64)| {
+            let node = &state.nodes[ino];
+            let file = node.kind == Kind::File;
+            file.then(|| {
+                format!(
+                    "{} ino={ino} uid={} len={}",
+                    path.display(),
+                    node.uid,
+                    node.bytes.len()
+                )
+            })
+        };
+        files.filter_map(text).collect()
+    }
+
     /// What the agent knows of sizes from now on: what it had made durable.
     pub(crate) fn forget_sizes(&self, durable: &BTreeMap<u64, u64>) {
         self.lock().sizes.clone_from(durable);

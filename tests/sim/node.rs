@@ -22,6 +22,8 @@ pub(crate) struct Piece {
     pub(crate) end: u64,
     /// The writer died in the middle of it.
     pub(crate) torn: bool,
+    /// It was written in two parts.
+    pub(crate) split: bool,
 }
 
 /// What was written.
@@ -209,6 +211,7 @@ impl Kubelet {
             start: end - written as u64,
             end,
             torn,
+            split: torn,
         });
         if torn {
             self.reached("torn write");

@@ -1,6 +1,7 @@
 //! The promise, asked of a run that has come to rest: every line once in the index, or dead-lettered, or counted.
 
 use crate::disk::STATE_DIR;
+use crate::node::Piece;
 use crate::world::World;
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::{Corrupt, find_messages};
@@ -67,8 +68,8 @@ fn fresh_lines(world: &mut World, chance: &mut Chance) {
     if running.is_empty() || last.0.ends_with('X') {
         return;
     }
-    let deadline = world.now + LIVELINESS;
-    while world.now < deadline && world.violation.is_none() {
+    let written = world.now;
+    while world.now < written + REST && world.violation.is_none() {
         world.pass(Duration::from_millis(100), chance);
         let found = world
             .server
@@ -116,13 +117,10 @@ fn tokens(world: &mut World) {
         }
     }
     let lettered = dead_letters(world);
-    let torn = world
-        .kubelet
-        .truth
-        .pieces
-        .iter()
-        .filter(|piece| piece.torn)
-        .count();
+    // What was read of a line before the file was truncated is a line.
+    let truth = &world.kubelet.truth;
+    let is_torn = |piece: &&Piece| piece.torn || piece.split && truth.truncated.contains(&piece.file);
+    let torn = truth.pieces.iter().filter(is_torn).count();
     if corrupt > torn {
         world.fail(format!("{corrupt} documents are damaged; {torn} lines were torn"));
         return;

@@ -89,7 +89,21 @@ impl World {
             if self.trace {
                 println!("{at:4} {:>9.3} {op:?}", self.now.as_secs_f64());
             }
+            let (pieces, steps) = (self.kubelet.truth.pieces.len(), self.kubelet.steps.clone());
             self.apply(op);
+            if self.trace {
+                for (step, count) in &self.kubelet.steps {
+                    if steps.get(step) != Some(count) {
+                        println!("          {step}");
+                    }
+                }
+                for piece in &self.kubelet.truth.pieces[pieces..] {
+                    println!("          {piece:?}");
+                }
+                for path in self.disk.paths("/var/log/pods") {
+                    println!("          {path}");
+                }
+            }
             if self.violation.is_some() {
                 return;
             }
@@ -234,9 +248,11 @@ impl World {
         act(agent, time);
         let saves = agent.new_saves();
         for (number, entries) in saves {
-            let sizes = entries
-                .iter()
-                .filter_map(|entry| Some((self.disk.uid_of(entry.ino)?, entry.size)));
+            let sizes = entries.iter().filter_map(|entry| {
+                let file = self.disk.uid_of(entry.ino)?;
+                // The inode may be another file's by now.
+                Some((file, entry.size.min(self.disk.seen(file))))
+            });
             self.saves.insert(number, sizes.collect());
         }
         if let Some((kind, on_state)) = self.disk.dead_in() {
