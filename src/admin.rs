@@ -77,11 +77,7 @@ async fn serve_behind(
     facts: Facts,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let routes = routes(Desk {
-        board,
-        facts: Arc::new(facts),
-    });
-    let server = axum::serve(doors, routes).with_graceful_shutdown(stopped(stop.clone()));
+    let server = axum::serve(doors, routes(board, facts)).with_graceful_shutdown(stopped(stop.clone()));
     tokio::select! {
         served = server.into_future() => served,
         () = async { stopped(stop).await; sleep(GOODBYE).await } => Ok(()),
@@ -109,7 +105,9 @@ struct Choice {
     container: Option<String>,
 }
 
-fn routes(desk: Desk) -> Router {
+/// The pages, for any connection.
+pub fn routes(board: Arc<Board>, facts: Facts) -> Router {
+    let facts = Arc::new(facts);
     Router::new()
         .route("/", get(|| async { ROUTES }))
         .route("/healthz", get(healthz))
@@ -118,7 +116,7 @@ fn routes(desk: Desk) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/status", get(status_page))
         .fallback(|| async { (StatusCode::NOT_FOUND, ROUTES) })
-        .with_state(desk)
+        .with_state(Desk { board, facts })
 }
 
 async fn healthz(State(desk): State<Desk>) -> Response {

@@ -48,7 +48,7 @@ impl Settings {
 
 /// What a watch tells.
 #[derive(Clone, Debug)]
-pub(super) enum News {
+pub enum News {
     /// A pod is new or has changed.
     Applied(PodObject),
     /// A pod is deleted; this is its last state.
@@ -216,7 +216,11 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T, kube::Error> {
     serde_json::from_str(text).map_err(kube::Error::SerdeError)
 }
 
-fn news(event: Result<WatchEvent<PodObject>, kube::Error>, place: &str) -> Result<News, Failure> {
+/// What an event of a watch tells.
+///
+/// # Errors
+/// When the server ended the watch with an error, or said what cannot be read; `place` stands in its text.
+pub fn news(event: Result<WatchEvent<PodObject>, kube::Error>, place: &str) -> Result<News, Failure> {
     match event {
         Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => Ok(News::Applied(pod)),
         Ok(WatchEvent::Deleted(pod)) => Ok(News::Deleted(pod)),

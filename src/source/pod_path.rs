@@ -63,7 +63,8 @@ pub fn log_file(name: &str) -> Option<LogName> {
     let kind = match rest.strip_prefix('.') {
         None if rest.is_empty() => LogKind::Live,
         None => return None,
-        Some(suffix) if suffix == "tmp" || suffix.ends_with(".tmp") => return None,
+        // Without a stamp kubelet compresses nothing: what somebody else did is not read as text.
+        Some(suffix) if suffix == "gz" || suffix == "tmp" || suffix.ends_with(".tmp") => return None,
         Some(suffix) => match suffix.strip_suffix(".gz") {
             Some(stamp) if !stamp.is_empty() => LogKind::Compressed { stamp: stamp.into() },
             None if !suffix.is_empty() => LogKind::Rotated { stamp: suffix.into() },
@@ -110,6 +111,7 @@ mod tests {
             ".log",
             "0.log.",
             "0.log..gz",
+            "0.log.gz",
             "0.txt",
             "99999999999.log",
         ] {
