@@ -57,7 +57,8 @@ fn bounded(verdict: &RequestVerdict, documents: usize) {
         RequestVerdict::Items(verdicts) => {
             assert_eq!(verdicts.len(), documents);
             for verdict in verdicts {
-                if let Verdict::Retry(problem) | Verdict::Refused(problem) | Verdict::Hold(problem) = verdict {
+                if let Verdict::Retry(problem) | Verdict::Refused(problem) | Verdict::Hold(problem) = verdict
+                {
                     short(problem);
                 }
             }
@@ -76,7 +77,9 @@ fn ambiguous(verdict: &RequestVerdict) -> bool {
 fn expected(tree: &Tree, body: &[u8], documents: usize) -> Option<Vec<Verdict>> {
     let items = list(tree.get("items")?).filter(|items| items.len() == documents)?;
     let space = |byte: &u8| byte.is_ascii_whitespace();
-    body.iter().find(|byte| !space(byte)).filter(|byte| **byte == b'{')?;
+    body.iter()
+        .find(|byte| !space(byte))
+        .filter(|byte| **byte == b'{')?;
     items.iter().map(item).collect()
 }
 
@@ -115,10 +118,13 @@ fn judged(status: u16, error: Option<(&str, &str)>) -> Verdict {
     let problem = Problem {
         status,
         kind: kind.to_owned(),
-        reason: reason.chars().scan(0, |len, letter| {
-            *len += letter.len_utf8();
-            (*len <= REASON_BYTES).then_some(letter)
-        }).collect(),
+        reason: reason
+            .chars()
+            .scan(0, |len, letter| {
+                *len += letter.len_utf8();
+                (*len <= REASON_BYTES).then_some(letter)
+            })
+            .collect(),
     };
     let configuration = HOLDS.contains(&kind)
         || kind == "validation_exception" && reason.contains("maximum")
@@ -148,8 +154,16 @@ fn names_configuration(reason: &str) -> bool {
 /// Whether a list stands where an object belongs.
 fn odd(tree: &Tree) -> bool {
     let items = tree.get("items").and_then(list).unwrap_or_default();
-    let results = || items.iter().filter_map(|item| item.get("create").or(item.get("index")));
-    items.iter().chain(results()).chain(results().filter_map(|result| result.get("error"))).any(|tree| list(tree).is_some())
+    let results = || {
+        items
+            .iter()
+            .filter_map(|item| item.get("create").or(item.get("index")))
+    };
+    items
+        .iter()
+        .chain(results())
+        .chain(results().filter_map(|result| result.get("error")))
+        .any(|tree| list(tree).is_some())
 }
 
 /// Answers without an item list: what is done follows from the status, what is said from the body.

@@ -8,7 +8,7 @@ use longshore::checkpoint::snapshot::{self, CutEntry, Entry};
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     match input.byte() % 3 {
-        0 => stable(input.rest()),
+        0 => drop(stable(input.rest())),
         1 => sealed(input.rest()),
         _ => damaged(input),
     }
@@ -25,8 +25,15 @@ fn stable(bytes: &[u8]) -> Option<Vec<Entry>> {
 
 /// Lines of JSON as a checkpoint holds them: what is read is what a tree of the text says.
 fn sealed(text: &[u8]) {
-    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-    let head = format!("longshore-checkpoint 1 {:08x} {}\n", crc32fast::hash(text), lines.len());
+    let lines: Vec<&[u8]> = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .collect();
+    let head = format!(
+        "longshore-checkpoint 1 {:08x} {}\n",
+        crc32fast::hash(text),
+        lines.len()
+    );
     let Some(entries) = stable(&[head.as_bytes(), text].concat()) else {
         return;
     };
@@ -47,7 +54,11 @@ fn told(entry: &Entry, tree: &Tree) {
         ("container", &entry.container),
     ];
     for (name, value) in texts {
-        assert_eq!(tree.get(name).and_then(Tree::text), Some(value.as_str()), "{name}");
+        assert_eq!(
+            tree.get(name).and_then(Tree::text),
+            Some(value.as_str()),
+            "{name}"
+        );
     }
     let numbers = [
         ("restart", entry.restart.into()),
@@ -61,7 +72,10 @@ fn told(entry: &Entry, tree: &Tree) {
     for (name, value) in numbers {
         assert_eq!(tree.get(name), Some(&Tree::Number(value.into())), "{name}");
     }
-    assert_eq!(tree.get("first_seen"), Some(&Tree::Number(entry.first_seen.into())));
+    assert_eq!(
+        tree.get("first_seen"),
+        Some(&Tree::Number(entry.first_seen.into()))
+    );
     assert_eq!(tree.get("finished"), Some(&Tree::Bool(entry.finished)));
     let mark = tree.get("mark").filter(|mark| **mark != Tree::Null);
     assert_eq!(mark.is_some(), entry.mark.is_some());

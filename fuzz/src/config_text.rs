@@ -42,17 +42,25 @@ fn config(text: &str, value: Option<&str>) {
 }
 
 fn read(text: &str, value: Option<&str>) -> Result<Config, Mistakes> {
-    Config::parse(text, &|name| value.map(str::to_owned).or_else(|| (name == "NODE_NAME").then(|| "n".into())))
+    Config::parse(text, &|name| {
+        value
+            .map(str::to_owned)
+            .or_else(|| (name == "NODE_NAME").then(|| "n".into()))
+    })
 }
 
 fn pattern(pattern: &str, name: &str) {
     let letters: Vec<char> = name.chars().collect();
     let wanted: Vec<char> = pattern.chars().collect();
-    assert_eq!(Glob::new(pattern).matches(name), fits(&wanted, &letters), "{pattern:?} {name:?}");
+    assert_eq!(
+        Glob::new(pattern).matches(name),
+        fits(&wanted, &letters),
+        "{pattern:?} {name:?}"
+    );
 }
 
 /// Whether the pattern fits, by a table over all of its beginnings and all beginnings of the name.
-fn fits(pattern: &[char], name: &[char]) -> bool {
+pub(crate) fn fits(pattern: &[char], name: &[char]) -> bool {
     let mut row = vec![false; name.len() + 1];
     row[0] = true;
     for wanted in pattern {
@@ -81,7 +89,13 @@ fn index(text: &str) {
     };
     let name = longshore::sink::elasticsearch::encode::index_name(&pattern, stamp);
     assert!(!name.is_empty() && name.len() <= 255, "{name:?}");
-    assert!(!name.starts_with(['-', '_', '+']) && name != "." && name != "..", "{name:?}");
-    assert!(!name.contains(['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':']), "{name:?}");
+    assert!(
+        !name.starts_with(['-', '_', '+']) && name != "." && name != "..",
+        "{name:?}"
+    );
+    assert!(
+        !name.contains(['\\', '/', '*', '?', '"', '<', '>', '|', ' ', ',', '#', ':']),
+        "{name:?}"
+    );
     assert_eq!(name.to_lowercase(), name);
 }

@@ -34,7 +34,9 @@ fn check(line: &str, found: Option<&DockerLine<'_>>) {
 
 /// Log, stream and time of a line, each of which must stand there exactly once, and the moment.
 fn reference(line: &str) -> Option<([String; 3], (i64, u32))> {
-    let members: Members = serde_json::from_str(line).ok().filter(|_| line.starts_with('{'))?;
+    let members: Members = serde_json::from_str(line)
+        .ok()
+        .filter(|_| line.starts_with('{'))?;
     let only = |name: &str| {
         let mut named = members.0.iter().filter(|(key, _)| key == name);
         let value = named.next().filter(|_| named.next().is_none())?;
@@ -42,7 +44,9 @@ fn reference(line: &str) -> Option<([String; 3], (i64, u32))> {
     };
     let [log, stream, time] = [only("log")?, only("stream")?, only("time")?];
     let moment = moment(&time)?;
-    ["stdout", "stderr"].contains(&stream.as_str()).then_some(([log, stream, time], moment))
+    ["stdout", "stderr"]
+        .contains(&stream.as_str())
+        .then_some(([log, stream, time], moment))
 }
 
 /// The members of an object as they stand.

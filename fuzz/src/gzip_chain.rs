@@ -116,7 +116,10 @@ fn check(file: &[u8], step: usize) -> (Vec<u8>, Ends) {
     assert_eq!(reader.inflated, text.len() as u64);
     if ends != Ends::Later {
         // Asked again, it neither goes on nor waits.
-        assert!(matches!(reader.read(&mut buffer), Inflated::End(0) | Inflated::Damaged(0)));
+        assert!(matches!(
+            reader.read(&mut buffer),
+            Inflated::End(0) | Inflated::Damaged(0)
+        ));
     }
     let (expected, expected_end) = reference(file);
     let common = text.len().min(expected.len());
@@ -161,7 +164,11 @@ fn reference(file: &[u8]) -> (Vec<u8>, Ends) {
         let mut inflater = Box::<DecompressorOxide>::default();
         let (status, read, written) = decompress(&mut inflater, deflated, &mut text[at..], 0, flags);
         let member = &text[at..at + written];
-        let footer = [crc32fast::hash(member).to_le_bytes(), (written as u32).to_le_bytes()].concat();
+        let footer = [
+            crc32fast::hash(member).to_le_bytes(),
+            (written as u32).to_le_bytes(),
+        ]
+        .concat();
         at += written;
         match status {
             TINFLStatus::Done => {}

@@ -34,9 +34,12 @@ impl<'a> Joiner<'a> {
 
 /// From the first part in a file to the end of the last one, and the stamp before the first.
 fn reach(parts: &[Kept<'_>], file: FileId) -> Option<(Span, Option<Stamp>)> {
-    let mut inside = parts.iter().map(|kept| kept.part).filter(|part| part.span.file == file);
+    let mut inside = parts
+        .iter()
+        .map(|kept| kept.part)
+        .filter(|part| part.span.file == file);
     let first = inside.next()?;
-    let end = inside.last().unwrap_or(first).span.end;
+    let end = inside.next_back().unwrap_or(first).span.end;
     Some((Span { end, ..first.span }, first.stamp_before))
 }
 
@@ -61,7 +64,11 @@ pub fn run(bytes: &[u8]) {
             _ => {
                 let part = part(&mut input, FileId(file), &mut offset);
                 let closed = partials.push(STREAMS[at], part, limit, now);
-                same(closed.as_ref(), &joiner.push(at, part, now).unwrap_or_default(), limit);
+                same(
+                    closed.as_ref(),
+                    &joiner.push(at, part, now).unwrap_or_default(),
+                    limit,
+                );
             }
         }
         check(&partials, &joiner, &mut input, now, file);
@@ -74,7 +81,11 @@ pub fn run(bytes: &[u8]) {
 fn part<'a>(input: &mut Input<'a>, file: FileId, offset: &mut u64) -> Part<'a> {
     let shape = input.byte();
     let content = input.take(usize::from(shape & 31));
-    let skipped = if shape & 32 > 0 { u64::from(input.short()) } else { 0 };
+    let skipped = if shape & 32 > 0 {
+        u64::from(input.short())
+    } else {
+        0
+    };
     let stamp = Stamp {
         secs: i64::from(input.byte()),
         nanos: 0,
@@ -111,7 +122,10 @@ fn same(group: Option<&Group>, parts: &[Kept<'_>], limit: usize) {
     assert_eq!(group.message, whole[..cut]);
     assert_eq!((group.stamp, group.span), (first.stamp, span));
     assert_eq!(group.second, second.map(|(span, _)| span));
-    assert_eq!(group.stamps_before, [before, second.and_then(|(_, before)| before)]);
+    assert_eq!(
+        group.stamps_before,
+        [before, second.and_then(|(_, before)| before)]
+    );
     assert_eq!((group.skipped, group.source_bytes), (over, bytes - over));
     assert_eq!(group.flags.contains(Flags::TRUNCATED), over > 0);
     assert_eq!(group.last().end, last.span.end);
@@ -125,14 +139,22 @@ fn same(group: Option<&Group>, parts: &[Kept<'_>], limit: usize) {
 
 fn check(partials: &Partials, joiner: &Joiner<'_>, input: &mut Input<'_>, now: Instant, file: u128) {
     let parts = || joiner.open.iter().flatten();
-    assert_eq!(partials.held_bytes(), parts().map(|kept| kept.part.span.len()).sum::<u64>());
+    assert_eq!(
+        partials.held_bytes(),
+        parts().map(|kept| kept.part.span.len()).sum::<u64>()
+    );
     for file in file.saturating_sub(2)..=file {
         let starts = joiner.open.iter().filter_map(|parts| reach(parts, FileId(file)));
-        let lowest = starts.map(|(span, before)| (span.start, before)).min_by_key(|(start, _)| *start);
+        let lowest = starts
+            .map(|(span, before)| (span.start, before))
+            .min_by_key(|(start, _)| *start);
         assert_eq!(partials.lowest(FileId(file)), lowest);
     }
     let idle = Duration::from_millis(u64::from(input.byte()) * 64);
-    let due: Vec<(Stream, u64)> = partials.idle(idle, now).map(|(stream, span)| (stream, span.end)).collect();
+    let due: Vec<(Stream, u64)> = partials
+        .idle(idle, now)
+        .map(|(stream, span)| (stream, span.end))
+        .collect();
     let expected = joiner.open.iter().zip(STREAMS).filter_map(|(parts, stream)| {
         let last = parts.last().filter(|last| now - last.came >= idle)?;
         Some((stream, last.part.span.end))

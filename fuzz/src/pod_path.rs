@@ -15,12 +15,23 @@ pub fn run(bytes: &[u8]) {
 /// The parts make the name again, and only the pod may have a `_` in it.
 fn directory(name: &str) {
     let parts: Vec<&str> = name.split('_').collect();
-    let inner = parts.len().checked_sub(2).and_then(|last| parts.get(1..=last)).map(|pod| pod.join("_"));
+    let inner = parts
+        .len()
+        .checked_sub(2)
+        .and_then(|last| parts.get(1..=last))
+        .map(|pod| pod.join("_"));
     let expected = inner.filter(|pod| {
-        parts.len() > 2 && !pod.is_empty() && !parts[0].is_empty() && parts.last().is_some_and(|uid| !uid.is_empty())
+        parts.len() > 2
+            && !pod.is_empty()
+            && !parts[0].is_empty()
+            && parts.last().is_some_and(|uid| !uid.is_empty())
     });
     let found = pod_path::pod_dir(name);
-    assert_eq!(found.as_ref().map(|found| &found.pod), expected.as_ref(), "{name:?}");
+    assert_eq!(
+        found.as_ref().map(|found| &found.pod),
+        expected.as_ref(),
+        "{name:?}"
+    );
     if let Some(found) = found {
         assert_eq!(format!("{}_{}_{}", found.namespace, found.pod, found.uid), name);
         assert!(!found.namespace.contains('_') && !found.uid.contains('_'));

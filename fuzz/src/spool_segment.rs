@@ -46,12 +46,18 @@ fn check(scan: &Scan, bytes: &[u8]) {
     assert_eq!(scan.end, end);
     assert!(scan.damaged.is_sorted() && scan.damaged.iter().all(|at| *at < bytes.len() as u64));
     let whole: u64 = scan.frames.iter().map(|found| found.len).sum();
-    assert_eq!(scan.damaged.is_empty(), whole == bytes.len() as u64, "bytes that nobody accounts for");
+    assert_eq!(
+        scan.damaged.is_empty(),
+        whole == bytes.len() as u64,
+        "bytes that nobody accounts for"
+    );
 }
 
 fn damaged(mut input: Input<'_>) {
     let mut bytes = Vec::new();
-    let frames: Vec<Written> = (0..1 + input.below(4)).map(|_| write(&mut input, &mut bytes)).collect();
+    let frames: Vec<Written> = (0..1 + input.below(4))
+        .map(|_| write(&mut input, &mut bytes))
+        .collect();
     let mut touched = Vec::new();
     while !input.is_empty() && touched.len() < 8 {
         touched.push(damage(&mut input, &mut bytes));
@@ -63,8 +69,15 @@ fn damaged(mut input: Input<'_>) {
         if touched.iter().any(hit) || place.end > bytes.len() {
             continue;
         }
-        let found = scan.frames.iter().find(|found| found.offset == place.start as u64);
-        assert!(found.is_some(), "lost frame {} at {place:?}, though damage is at {touched:?}", frame.sequence);
+        let found = scan
+            .frames
+            .iter()
+            .find(|found| found.offset == place.start as u64);
+        assert!(
+            found.is_some(),
+            "lost frame {} at {place:?}, though damage is at {touched:?}",
+            frame.sequence
+        );
         assert_eq!(frame::decode(&bytes[place.start..]).as_ref(), Ok(frame));
         assert_eq!(inflate(&frame.body).as_ref(), Ok(text));
     }
@@ -74,7 +87,9 @@ fn damaged(mut input: Input<'_>) {
 fn write(input: &mut Input<'_>, bytes: &mut Vec<u8>) -> Written {
     let mut compressor = compressor(input.byte() % 10);
     let (mut text, mut packed, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-    let files: Vec<FileId> = (0..1 + input.below(3)).map(|_| FileId(input.long().into())).collect();
+    let files: Vec<FileId> = (0..1 + input.below(3))
+        .map(|_| FileId(input.long().into()))
+        .collect();
     for _ in 0..input.below(6) {
         let document = input.bytes();
         text.extend_from_slice(document);

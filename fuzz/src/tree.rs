@@ -42,6 +42,20 @@ impl Tree {
         first.map(|(_, value)| value)
     }
 
+    /// Whether a key stands twice in any object.
+    pub(crate) fn has_twins(&self) -> bool {
+        match self {
+            Tree::List(values) => values.iter().any(Tree::has_twins),
+            Tree::Object(members) => {
+                let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
+                keys.sort_unstable();
+                keys.windows(2).any(|pair| pair[0] == pair[1])
+                    || members.iter().any(|(_, value)| value.has_twins())
+            }
+            _ => false,
+        }
+    }
+
     /// The text of a string.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
