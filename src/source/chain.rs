@@ -178,10 +178,15 @@ impl<S> Chain<S> {
     fn insert(&mut self, file: Listed, next_key: &mut TailKey, now: Instant) -> TailKey {
         let key = take_key(next_key);
         let tail = Tail::new(key, file, now);
-        let later = |other: &Tail<S>| match (tail.rotation(), other.rotation()) {
-            (None, _) => false,
-            (Some(_), None) => other.is_live() || other.is_unbegun(),
-            (Some(ours), Some(theirs)) => theirs > ours,
+        // A file that has lost its name under our eyes was there before one that is new to us, whatever
+        // its last name was: kubelet removes the oldest first.
+        let later = |other: &Tail<S>| {
+            other.name.is_some()
+                && match (tail.rotation(), other.rotation()) {
+                    (None, _) => false,
+                    (Some(_), None) => other.is_live() || other.is_unbegun(),
+                    (Some(ours), Some(theirs)) => theirs > ours,
+                }
         };
         let from = self
             .tails

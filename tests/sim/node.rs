@@ -22,6 +22,8 @@ pub(crate) struct Piece {
     pub(crate) end: u64,
     /// The writer died in the middle of it.
     pub(crate) torn: bool,
+    /// A part of a message, not its last one.
+    pub(crate) partial: bool,
     /// It was written in two parts.
     pub(crate) split: bool,
 }
@@ -212,6 +214,7 @@ impl Kubelet {
             end,
             torn,
             split: torn,
+            partial,
         });
         if torn {
             self.reached("torn write");

@@ -220,7 +220,8 @@ impl World {
             .kubelet
             .unix_ns
             .max((Duration::from_secs(UNIX_START) + self.now).as_nanos() as u64);
-        self.disk.set_now(self.now.as_nanos() as i128);
+        // The kernel and the agent have one clock.
+        self.disk.set_now(self.time().unix.as_nanos() as i128);
     }
 
     // The agent's life.
