@@ -1,10 +1,15 @@
-//! Which frames lie where, which are delivered, and what may be removed: the spool's plan.
+//! Which frames lie where, which are done, and what may be removed: the spool's plan.
 //!
-//! A segment is removed when all its frames are done, and never while one of them is in flight. When
-//! the quota is used up a frame is either refused or the oldest frames that were never read are
-//! evicted, whole segments at a time.
+//! A segment has room set aside for it when it is made, takes frames until that is used up, and is then
+//! *sealed*. It can be removed when all its frames are done. When the quota is used up a frame is
+//! either refused, or the oldest sealed segment is evicted of which no frame was ever handed out.
+//!
+//! Sums are kept, not counted: nothing here takes time by the number of frames.
 
-use super::segment::Found;
+use super::delivered::SegmentRecord;
+use super::losses::Totals;
+use super::ranges::Ranges;
+use super::segment::{Found, Gap};
 use crate::config;
 pub use crate::config::WhenFull;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,15 +17,40 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Number of a segment file.
 pub type SegmentNumber = u64;
 
+/// What file systems give room by; larger blocks are not reckoned with.
+const BLOCK: u64 = 4096;
+/// Files up to this size need no blocks beside those of their bytes.
+const SMALL: u64 = 4 * BLOCK;
+/// Segments whose names fit into one block of the folder.
+const NAMES_PER_BLOCK: u64 = 64;
+/// The longest file `delivered`, what it says of each segment aside.
+const DELIVERED_MAX: u64 = 128 << 10;
+/// What it says of a segment.
+const SEGMENT_LINES: u64 = 128;
+
 /// Bounds on the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quota {
-    /// Bytes of all segments.
+    /// Bytes of the folder on disk: segments, the file `delivered` twice, the folder itself.
     pub max_bytes: u64,
     /// A segment is closed at this size.
     pub segment_bytes: u64,
     /// What happens at the limit.
     pub when_full: WhenFull,
+}
+
+impl Quota {
+    /// The longest file `delivered`, in bytes.
+    pub fn delivered_bytes(&self) -> u64 {
+        let segments = self.max_bytes / self.segment_bytes.max(1);
+        let most = DELIVERED_MAX.saturating_add(segments.saturating_mul(SEGMENT_LINES));
+        (self.max_bytes / 32).clamp(BLOCK, most) / BLOCK * BLOCK
+    }
+
+    /// What all but the segments take on disk at most.
+    fn reserve(&self, segments: usize) -> u64 {
+        2 * blocks(self.delivered_bytes()) + BLOCK * (1 + segments as u64 / NAMES_PER_BLOCK)
+    }
 }
 
 impl From<&config::Spool> for Quota {
@@ -34,7 +64,7 @@ impl From<&config::Spool> for Quota {
 }
 
 /// One frame that is not done.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Located {
     /// Its segment.
     pub segment: SegmentNumber,
@@ -52,27 +82,33 @@ pub struct Located {
 
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct Segment {
-    bytes: u64,
-    open_frames: usize,
+    /// End of the last frame that counts.
+    end: u64,
+    /// What it takes on disk at most.
+    charge: u64,
+    open: BTreeSet<u64>,
+    waiting: Totals,
+    /// Of the open ones, those that were handed out.
+    taken: usize,
+    done: Ranges,
+    gaps: Vec<Gap>,
+    sealed: bool,
+    /// Its name is removed, but perhaps not durably: what is done in it must stay on record.
+    unlinked: bool,
 }
 
-/// What has to be done before a frame can be appended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What has to be done before a frame can be appended to a new segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plan {
-    /// Append to this segment; make it first when `create`.
-    Append {
+    /// Make this segment, with so many bytes set aside.
+    Create {
         /// The segment.
         segment: SegmentNumber,
-        /// It does not exist yet.
-        create: bool,
+        /// Bytes that it takes.
+        allocate: u64,
     },
-    /// Evict these frames and remove their segment, then ask again.
-    Evict {
-        /// The segment to remove.
-        segment: SegmentNumber,
-        /// Its frames that are lost by it.
-        frames: Vec<(u64, Located)>,
-    },
+    /// Evict the frames of this segment and remove it, then ask again.
+    Evict(SegmentNumber),
     /// There is no room.
     Full,
 }
@@ -83,114 +119,102 @@ pub struct Index {
     quota: Quota,
     segments: BTreeMap<SegmentNumber, Segment>,
     frames: HashMap<u64, Located>,
-    done: BTreeMap<SegmentNumber, BTreeSet<u64>>,
-    active: Option<SegmentNumber>,
+    removable: BTreeSet<SegmentNumber>,
     next_segment: SegmentNumber,
     next_sequence: u64,
+    bytes: u64,
+    waiting: Totals,
 }
 
 impl Index {
-    /// An empty spool.
-    pub fn new(quota: Quota) -> Index {
+    /// An empty spool. The numbers are the first that are free.
+    pub fn new(quota: Quota, next_sequence: u64, next_segment: SegmentNumber) -> Index {
         Index {
             quota,
             segments: BTreeMap::new(),
             frames: HashMap::new(),
-            done: BTreeMap::new(),
-            active: None,
-            next_segment: 1,
-            next_sequence: 1,
+            removable: BTreeSet::new(),
+            next_segment,
+            next_sequence,
+            bytes: 0,
+            waiting: Totals::default(),
         }
     }
 
-    /// These sequences are on record as delivered, though their segments may be gone: no frame gets one of them
-    /// again, or it would count as delivered after the next start.
-    pub fn on_delivered_found(&mut self, delivered: &BTreeSet<u64>) {
-        let after = delivered.last().map_or(0, |last| last + 1);
-        self.next_sequence = self.next_sequence.max(after);
-    }
-
-    /// A segment was found at the start. It is not appended to any more. `done` are the sequences
-    /// that were delivered before.
-    ///
-    /// Returns false when it holds nothing that is still needed: it can be removed.
+    /// A segment was found at the start, which takes `bytes` on disk. It is not appended to any more.
+    /// Of what is on `record` about it, the counts are made anew from the frames that wait.
     pub fn on_segment_found(
         &mut self,
         number: SegmentNumber,
         bytes: u64,
-        frames: &[Found],
-        done: &BTreeSet<u64>,
-    ) -> bool {
-        self.next_segment = self.next_segment.max(number + 1);
-        let last = frames
-            .iter()
-            .map(|found| found.sequence)
-            .chain(done.iter().copied())
-            .max();
-        self.next_sequence = self.next_sequence.max(last.map_or(0, |last| last + 1));
-        let open: Vec<&Found> = frames
-            .iter()
-            .filter(|found| !done.contains(&found.sequence))
-            .collect();
-        if open.is_empty() {
-            return false;
+        record: SegmentRecord,
+        waiting: &[Found],
+        may_be_sent: impl Fn(u64) -> bool,
+    ) {
+        self.on_created(number, bytes);
+        if let Some(segment) = self.segments.get_mut(&number) {
+            (segment.end, segment.done, segment.gaps) = (record.end, record.done, record.gaps);
         }
-        for found in &open {
-            let Found {
-                offset,
-                len,
-                documents,
-                source_bytes,
-                ..
-            } = **found;
-            // It may have been sent before the restart: it is not evicted.
+        for found in waiting {
             let located = Located {
                 segment: number,
-                offset,
-                len,
-                documents,
-                source_bytes,
-                taken: true,
+                offset: found.offset,
+                len: found.len,
+                documents: found.documents,
+                source_bytes: found.source_bytes,
+                taken: may_be_sent(found.sequence),
             };
-            self.frames.insert(found.sequence, located);
+            self.on_appended(found.sequence, located);
         }
-        self.segments.insert(
-            number,
-            Segment {
-                bytes,
-                open_frames: open.len(),
-            },
-        );
-        let finished = frames
-            .iter()
-            .map(|found| found.sequence)
-            .filter(|sequence| done.contains(sequence));
-        self.done.insert(number, finished.collect());
-        true
+        self.on_sealed(number, None);
     }
 
-    /// Where a frame of `len` bytes goes. `free` is what the file system may still give.
+    /// A segment was found at the start and cannot be read: it is left alone, and what is on record of
+    /// it stays there, for the next start.
+    pub fn on_segment_unreadable(&mut self, number: SegmentNumber, bytes: u64, record: SegmentRecord) {
+        self.on_created(number, bytes);
+        if let Some(segment) = self.segments.get_mut(&number) {
+            (segment.end, segment.done, segment.gaps) = (record.end, record.done, record.gaps);
+            (segment.waiting, segment.sealed) = (record.waiting, record.sealed);
+        }
+    }
+
+    /// A frame of this number was seen: no other gets it.
+    pub fn on_sequence_seen(&mut self, sequence: u64) {
+        self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));
+    }
+
+    /// What a new segment for a frame of `len` bytes needs. `free` is what the file system may still
+    /// give.
     pub fn plan(&mut self, len: u64, free: u64) -> Plan {
-        if self.bytes() + len > self.quota.max_bytes || len > free {
+        let reserve = self.quota.reserve(self.segments.len() + 1);
+        let left = self.quota.max_bytes.saturating_sub(reserve + self.bytes);
+        let room = capacity(left.min(free.saturating_sub(reserve)));
+        if room < len {
             return match self.quota.when_full {
                 WhenFull::Block => Plan::Full,
-                WhenFull::DropOldest => self.evictable().unwrap_or(Plan::Full),
+                WhenFull::DropOldest => self.evictable().map_or(Plan::Full, Plan::Evict),
             };
         }
-        match self.active {
-            Some(segment) if self.segments[&segment].bytes < self.quota.segment_bytes => Plan::Append {
-                segment,
-                create: false,
-            },
-            _ => {
-                let segment = self.next_segment;
-                self.next_segment += 1;
-                Plan::Append {
-                    segment,
-                    create: true,
-                }
-            }
+        // Never given out twice, even when it cannot be made.
+        let segment = self.next_segment;
+        self.next_segment += 1;
+        Plan::Create {
+            segment,
+            allocate: room.min(self.quota.segment_bytes.max(len)),
         }
+    }
+
+    /// A segment is there, with so many bytes set aside for it.
+    pub fn on_created(&mut self, number: SegmentNumber, allocated: u64) {
+        self.next_segment = self.next_segment.max(number + 1);
+        let charge = charge(allocated);
+        self.bytes += charge;
+        let segment = Segment {
+            charge,
+            ..Segment::default()
+        };
+        self.segments.insert(number, segment);
     }
 
     /// Number for the next frame.
@@ -202,65 +226,120 @@ impl Index {
 
     /// A frame was written and synced.
     pub fn on_appended(&mut self, sequence: u64, located: Located) {
-        let segment = self.segments.entry(located.segment).or_default();
-        segment.bytes = segment.bytes.max(located.offset + located.len);
-        segment.open_frames += 1;
-        self.active = Some(located.segment);
+        let Some(segment) = self.segments.get_mut(&located.segment) else {
+            return;
+        };
+        let totals = Totals::one(located.documents, located.source_bytes);
+        segment.end = segment.end.max(located.offset + located.len);
+        segment.open.insert(sequence);
+        segment.taken += usize::from(located.taken);
+        segment.waiting.add(totals);
+        self.waiting.add(totals);
         self.frames.insert(sequence, located);
     }
 
-    /// A write failed: the segment is not appended to any more, what lies in it stays.
-    pub fn on_append_failed(&mut self, segment: SegmentNumber, bytes: u64) {
-        self.active = None;
-        if let Some(segment) = self.segments.get_mut(&segment) {
-            segment.bytes = segment.bytes.max(bytes);
+    /// Nothing is appended to a segment any more; it takes `bytes` on disk, when that is known.
+    pub fn on_sealed(&mut self, number: SegmentNumber, bytes: Option<u64>) {
+        let Some(segment) = self.segments.get_mut(&number) else {
+            return;
+        };
+        segment.sealed = true;
+        if let Some(bytes) = bytes {
+            let charge = charge(bytes);
+            self.bytes = self.bytes + charge - segment.charge;
+            segment.charge = charge;
+        }
+        if segment.open.is_empty() {
+            self.removable.insert(number);
         }
     }
 
-    /// Where a frame lies; marks it as taken.
+    /// Where a frame lies; it is handed out and never evicted from now on.
     pub fn take(&mut self, sequence: u64) -> Option<Located> {
         let located = self.frames.get_mut(&sequence)?;
-        located.taken = true;
-        Some(located.clone())
-    }
-
-    /// A frame is delivered, or damaged beyond use. Returns its segment when that can be removed.
-    pub fn on_done(&mut self, sequence: u64) -> Option<SegmentNumber> {
-        let located = self.frames.remove(&sequence)?;
-        let number = located.segment;
-        self.done.entry(number).or_default().insert(sequence);
-        let segment = self.segments.get_mut(&number)?;
-        segment.open_frames -= 1;
-        if segment.open_frames > 0 || self.active == Some(number) && segment.bytes < self.quota.segment_bytes
+        if !std::mem::replace(&mut located.taken, true)
+            && let Some(segment) = self.segments.get_mut(&located.segment)
         {
-            return None;
+            segment.taken += 1;
         }
-        self.remove(number);
-        Some(number)
+        Some(*located)
     }
 
-    /// The active segment when nothing in it is needed: removed at the end of the process.
-    pub fn retire_active(&mut self) -> Option<SegmentNumber> {
-        let number = self
-            .active
-            .filter(|number| self.segments[number].open_frames == 0)?;
-        self.remove(number);
-        Some(number)
+    /// A frame is delivered or lost. False when it was so before.
+    pub fn on_done(&mut self, sequence: u64) -> bool {
+        let Some(located) = self.frames.remove(&sequence) else {
+            return false;
+        };
+        let totals = Totals::one(located.documents, located.source_bytes);
+        self.waiting = self.waiting.beyond(totals);
+        if let Some(segment) = self.segments.get_mut(&located.segment) {
+            segment.open.remove(&sequence);
+            segment.waiting = segment.waiting.beyond(totals);
+            segment.taken -= usize::from(located.taken);
+            segment.done.insert(sequence);
+            if segment.open.is_empty() && segment.sealed {
+                self.removable.insert(located.segment);
+            }
+        }
+        true
     }
 
-    /// Sequences that are delivered and still lie in a segment: the durable watermark.
-    pub fn delivered(&self) -> impl Iterator<Item = u64> + '_ {
-        self.done.values().flatten().copied()
+    /// The frames of a segment that wait, in order.
+    pub fn waiting_in(&self, number: SegmentNumber) -> Vec<(u64, Located)> {
+        let open = self.segments.get(&number).map(|segment| &segment.open);
+        open.into_iter()
+            .flatten()
+            .filter_map(|sequence| Some((*sequence, *self.frames.get(sequence)?)))
+            .collect()
     }
 
-    /// Bytes on disk.
+    /// The segments that are not needed any more.
+    pub fn removable(&self) -> Vec<SegmentNumber> {
+        self.removable.iter().copied().collect()
+    }
+
+    /// A segment is gone from the disk. Unless that is `durable` it may come back, so that what is done
+    /// in it is kept in mind.
+    pub fn on_removed(&mut self, number: SegmentNumber, durable: bool) {
+        self.removable.remove(&number);
+        let Some(segment) = self.segments.get_mut(&number) else {
+            return;
+        };
+        self.bytes -= std::mem::take(&mut segment.charge);
+        segment.unlinked = true;
+        if durable {
+            self.segments.remove(&number);
+        }
+    }
+
+    /// What goes on record about each segment.
+    pub fn segment_records(&self) -> BTreeMap<SegmentNumber, SegmentRecord> {
+        let record = |segment: &Segment| SegmentRecord {
+            sealed: segment.sealed,
+            end: segment.end,
+            waiting: segment.waiting,
+            gaps: segment.gaps.clone(),
+            done: segment.done.clone(),
+        };
+        self.segments
+            .iter()
+            .map(|(number, segment)| (*number, record(segment)))
+            .collect()
+    }
+
+    /// The first numbers that are free: of a frame, of a segment.
+    pub fn next_numbers(&self) -> (u64, SegmentNumber) {
+        (self.next_sequence, self.next_segment)
+    }
+
+    /// Bytes of the segments on disk, room that is set aside included.
     pub fn bytes(&self) -> u64 {
-        self.segments.values().map(|segment| segment.bytes).sum()
+        self.bytes
     }
 
     /// Source bytes of the frames that are not done.
     pub fn source_bytes(&self) -> u64 {
-        self.frames.values().map(|located| located.source_bytes).sum()
+        self.waiting.source_bytes
     }
 
     /// Frames that are not done.
@@ -268,130 +347,47 @@ impl Index {
         self.frames.len()
     }
 
-    fn remove(&mut self, number: SegmentNumber) {
-        self.segments.remove(&number);
-        self.done.remove(&number);
-        if self.active == Some(number) {
-            self.active = None;
-        }
+    /// Whether a frame waits.
+    pub fn contains(&self, sequence: u64) -> bool {
+        self.frames.contains_key(&sequence)
     }
 
-    /// The oldest segment without a taken frame.
-    fn evictable(&mut self) -> Option<Plan> {
-        let number = *self.segments.keys().find(|number| {
-            Some(**number) != self.active
-                && !self
-                    .frames
-                    .values()
-                    .any(|located| located.segment == **number && located.taken)
-        })?;
-        let mut frames: Vec<(u64, Located)> = self
-            .frames
-            .extract_if(|_, located| located.segment == number)
-            .collect();
-        frames.sort_unstable_by_key(|(sequence, _)| *sequence);
-        self.remove(number);
-        Some(Plan::Evict {
-            segment: number,
-            frames,
-        })
+    /// The bounds.
+    pub fn quota(&self) -> Quota {
+        self.quota
     }
+
+    /// The oldest sealed segment of which no frame was handed out.
+    fn evictable(&self) -> Option<SegmentNumber> {
+        let mut segments = self.segments.iter();
+        segments
+            .find(|(_, segment)| {
+                segment.sealed && !segment.unlinked && segment.taken == 0 && !segment.open.is_empty()
+            })
+            .map(|(number, _)| *number)
+    }
+}
+
+/// Whole blocks.
+fn blocks(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK) * BLOCK
+}
+
+/// What a file of so many bytes takes on disk at most, the blocks that say where its bytes lie included.
+fn charge(bytes: u64) -> u64 {
+    let maps = if bytes <= SMALL {
+        0
+    } else {
+        blocks(bytes / 256).max(BLOCK)
+    };
+    blocks(bytes) + maps
+}
+
+/// The largest file that takes no more than so many bytes on disk.
+fn capacity(charged: u64) -> u64 {
+    let large = charged.saturating_sub(blocks(charged / 256).max(BLOCK)) / BLOCK * BLOCK;
+    large.max(charged.min(SMALL) / BLOCK * BLOCK)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn index(when_full: WhenFull) -> Index {
-        Index::new(Quota {
-            max_bytes: 1000,
-            segment_bytes: 200,
-            when_full,
-        })
-    }
-
-    fn append(index: &mut Index, len: u64) -> u64 {
-        let Plan::Append { segment, .. } = index.plan(len, u64::MAX) else {
-            panic!("full")
-        };
-        let sequence = index.next_sequence();
-        let offset = index.segments.get(&segment).map_or(0, |segment| segment.bytes);
-        let located = Located {
-            segment,
-            offset,
-            len,
-            documents: 1,
-            source_bytes: 10,
-            taken: false,
-        };
-        index.on_appended(sequence, located);
-        sequence
-    }
-
-    #[test]
-    fn a_segment_goes_when_its_last_frame_is_done() {
-        let mut index = index(WhenFull::Block);
-        let frames: Vec<u64> = (0..4).map(|_| append(&mut index, 100)).collect();
-        assert_eq!(index.on_done(frames[1]), None);
-        assert_eq!(index.delivered().collect::<Vec<_>>(), [frames[1]]);
-        assert_eq!(index.on_done(frames[0]), Some(1));
-        assert_eq!(index.bytes(), 200);
-        assert_eq!(index.delivered().count(), 0);
-    }
-
-    #[test]
-    fn the_quota_holds_and_block_refuses() {
-        let mut filled = index(WhenFull::Block);
-        for _ in 0..10 {
-            append(&mut filled, 100);
-        }
-        assert_eq!(filled.plan(1, u64::MAX), Plan::Full);
-        let mut roomy = index(WhenFull::Block);
-        assert_eq!(roomy.plan(100, 99), Plan::Full);
-    }
-
-    #[test]
-    fn drop_oldest_never_takes_a_frame_that_was_handed_out() {
-        let mut index = index(WhenFull::DropOldest);
-        let frames: Vec<u64> = (0..10).map(|_| append(&mut index, 100)).collect();
-        index.take(frames[0]);
-        let Plan::Evict {
-            segment,
-            frames: evicted,
-        } = index.plan(100, u64::MAX)
-        else {
-            panic!()
-        };
-        assert_eq!(segment, 2);
-        assert_eq!(
-            evicted.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(),
-            frames[2..4]
-        );
-        assert!(matches!(index.plan(100, u64::MAX), Plan::Append { .. }));
-    }
-
-    #[test]
-    fn a_number_on_record_as_delivered_is_not_given_out_again() {
-        let mut index = index(WhenFull::Block);
-        index.on_delivered_found(&BTreeSet::from([5, 7]));
-        assert_eq!(append(&mut index, 10), 8);
-    }
-
-    #[test]
-    fn found_frames_keep_numbers_ascending_and_delivered_ones_are_not_replayed() {
-        let mut index = index(WhenFull::Block);
-        let found = |sequence| Found {
-            sequence,
-            offset: 0,
-            len: 50,
-            lane: None,
-            documents: 1,
-            source_bytes: 10,
-        };
-        assert!(index.on_segment_found(4, 100, &[found(8), found(9)], &BTreeSet::from([8])));
-        assert!(!index.on_segment_found(3, 100, &[found(7)], &BTreeSet::from([7])));
-        assert_eq!(index.frames(), 1);
-        assert_eq!(append(&mut index, 10), 10);
-        assert_eq!(index.frames[&10].segment, 5);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use super::protocol::{Command, Report};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, warn};
+use tracing::error;
 
 /// How often the set of delivered frames is made durable.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,9 +34,7 @@ pub fn run(mut spool: Spool, commands: &Receiver<Command>, reports: &UnboundedSe
         }
         // Not only when nothing comes: a spool that drains for hours must not be sent again as a whole.
         if clock() >= save_at {
-            if let Err(error) = spool.save_delivered() {
-                warn!(%error, "cannot save which frames are delivered; they may be sent again after a crash");
-            }
+            turn::tick(&mut spool, &mut report);
             save_at = clock() + SAVE_INTERVAL;
         }
     }

@@ -3,17 +3,20 @@
 use super::{Damage, Format, names, read, write_json};
 use crate::cli::console::{Console, Failure};
 use crate::cli::table::{Flush, Table, visible};
-use crate::spool::{frame, segment};
+use crate::spool::delivered::{self, Delivered};
+use crate::spool::losses::{Reason, Totals};
+use crate::spool::ranges::Ranges;
+use crate::spool::segment::{self, Found, Gap};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 pub(super) const HELP: &str = "\
 A segment is one file of the spool, a frame is one batch in it, a lane is the index for which a
 frame is on hold (- for none). SOURCE BYTES are bytes of the log files. A segment is removed when
-all its frames are delivered. A torn frame at the end of the last segment may be one that is being
-written now: look again.
+all its frames are delivered. LOST is what the spool gave up since the first start. A damaged place
+at the end of the last segment may be a frame that is being written now: look again.
 
 Examples:
   longshore inspect spool --frames
@@ -34,6 +37,8 @@ struct Report {
     frames: Vec<Frame>,
     /// What waits, by lane.
     lanes: Vec<Lane>,
+    /// What was given up since the first start, by reason.
+    lost: Vec<Lost>,
     damage: Vec<Damage>,
 }
 
@@ -63,6 +68,14 @@ struct Frame {
     waiting: bool,
 }
 
+#[derive(Debug, Serialize)]
+struct Lost {
+    reason: &'static str,
+    frames: u64,
+    documents: u64,
+    source_bytes: u64,
+}
+
 #[derive(Debug, Default, Serialize)]
 struct Lane {
     lane: Option<String>,
@@ -85,6 +98,7 @@ pub(super) fn show(options: &SpoolOptions, console: &mut Console<'_>) -> Result<
 fn look(folder: &Path) -> Result<Report, Failure> {
     let mut report = Report::default();
     let delivered = delivered(folder, &mut report.damage);
+    let done = delivered.done();
     for name in names(folder)? {
         let number = name
             .strip_suffix(".segment")
@@ -94,36 +108,33 @@ fn look(folder: &Path) -> Result<Report, Failure> {
         match read(&path) {
             // Delivered and removed since it was listed.
             Ok(None) => {}
-            Ok(Some((bytes, _))) => report.add(number, &path, &bytes, &delivered),
+            Ok(Some((bytes, _))) => report.add(number, &path, &bytes, &delivered, &done),
             Err(error) => report.damage.push(Damage::new(&path, None, error)),
         }
     }
     report.lanes = lanes(&report.frames);
+    report.lost = lost(&delivered);
     Ok(report)
 }
 
 impl Report {
-    fn add(&mut self, number: u64, path: &Path, bytes: &[u8], delivered: &BTreeSet<u64>) {
-        let scan = segment::scan(bytes);
-        for at in &scan.damaged {
-            let rest = bytes.get(*at as usize..).unwrap_or_default();
-            let reason = frame::decode(rest).map_or_else(|damage| damage.to_string(), |_| String::new());
-            self.damage.push(Damage::new(path, Some(*at), reason));
+    fn add(&mut self, number: u64, path: &Path, bytes: &[u8], delivered: &Delivered, done: &Ranges) {
+        let (frames, damaged) = scan(number, bytes, delivered);
+        for (gap, reason) in &damaged {
+            self.damage.push(Damage::new(path, Some(gap.from), reason));
         }
-        let sequences = || scan.frames.iter().map(|found| found.sequence);
+        let sequences = || frames.iter().map(|found| found.sequence);
         self.segments.push(Segment {
             number,
             bytes: bytes.len(),
-            frames: scan.frames.len(),
-            waiting: sequences()
-                .filter(|sequence| !delivered.contains(sequence))
-                .count(),
+            frames: frames.len(),
+            waiting: sequences().filter(|sequence| !done.contains(*sequence)).count(),
             first_sequence: sequences().min(),
             last_sequence: sequences().max(),
-            damaged: scan.damaged.len(),
+            damaged: damaged.len(),
         });
-        self.frames.extend(scan.frames.into_iter().map(|found| Frame {
-            waiting: !delivered.contains(&found.sequence),
+        self.frames.extend(frames.into_iter().map(|found| Frame {
+            waiting: !done.contains(found.sequence),
             sequence: found.sequence,
             segment: number,
             byte: found.offset,
@@ -133,6 +144,53 @@ impl Report {
             source_bytes: found.source_bytes,
         }));
     }
+}
+
+/// The whole frames of a segment, as far as it counts, and what is damaged in it.
+fn scan(number: u64, bytes: &[u8], delivered: &Delivered) -> (Vec<Found>, Vec<(Gap, &'static str)>) {
+    let mut read = |buffer: &mut [u8], at: u64| {
+        let rest = bytes.get(at as usize..).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    };
+    let len = bytes.len() as u64;
+    let record = delivered.segments.get(&number);
+    let sealed = record.filter(|record| record.sealed);
+    let counts = sealed.map_or(len, |record| record.end.min(len));
+    let scan = segment::scan(&mut read, counts, &[]);
+    // A frame that ends behind the file's end is told once.
+    let torn = scan.damaged.last().is_some_and(|gap| gap.to == len);
+    let no_frame = |gap: Gap| (gap, "no whole frame begins here");
+    let mut damaged: Vec<_> = scan.damaged.into_iter().map(no_frame).collect();
+    let (whole, wrong): (Vec<Found>, Vec<Found>) = scan
+        .frames
+        .into_iter()
+        .partition(|found| segment::is_whole(&mut read, found));
+    damaged.extend(wrong.into_iter().map(|found| {
+        let (from, to) = (found.offset, found.end());
+        (Gap { from, to }, "checksum mismatch in the frame")
+    }));
+    if let Some(record) = record.filter(|record| record.end > len && !torn) {
+        let (from, to) = (len, record.end);
+        damaged.push((Gap { from, to }, "the segment was longer"));
+    }
+    damaged.sort_by_key(|(gap, _)| gap.from);
+    (whole, damaged)
+}
+
+fn lost(delivered: &Delivered) -> Vec<Lost> {
+    let lost = Reason::ALL.map(|reason| (reason, delivered.losses.totals(reason)));
+    let lost = lost
+        .into_iter()
+        .filter(|(_, totals)| *totals != Totals::default());
+    lost.map(|(reason, totals)| Lost {
+        reason: reason.as_str(),
+        frames: totals.frames,
+        documents: totals.documents,
+        source_bytes: totals.source_bytes,
+    })
+    .collect()
 }
 
 fn lanes(frames: &[Frame]) -> Vec<Lane> {
@@ -148,9 +206,9 @@ fn lanes(frames: &[Frame]) -> Vec<Lane> {
     lanes.into_values().collect()
 }
 
-/// Frames that are delivered and whose segments are still needed. Without the file, or when it is damaged, there are
-/// none: such frames are sent again, and Elasticsearch knows their ids.
-fn delivered(folder: &Path, damage: &mut Vec<Damage>) -> BTreeSet<u64> {
+/// The file `delivered`. Without it, or where it is damaged, frames count as waiting: they are sent again, and
+/// Elasticsearch knows their ids.
+fn delivered(folder: &Path, damage: &mut Vec<Damage>) -> Delivered {
     let path = folder.join("delivered");
     let bytes = match read(&path) {
         Ok(found) => found.map(|(bytes, _)| bytes),
@@ -160,25 +218,19 @@ fn delivered(folder: &Path, damage: &mut Vec<Damage>) -> BTreeSet<u64> {
         }
     };
     let Some(bytes) = bytes else {
-        return BTreeSet::new();
+        return Delivered::default();
     };
-    parse_delivered(&bytes).unwrap_or_else(|| {
-        let reason = "not a whole list of delivered frames; some may be sent twice";
-        damage.push(Damage::new(&path, None, reason));
-        BTreeSet::new()
-    })
-}
-
-/// `longshore-delivered 1 <crc32 of the rest, in hex>`, then one sequence a line.
-fn parse_delivered(bytes: &[u8]) -> Option<BTreeSet<u64>> {
-    let (head, rest) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
-    let crc = u32::from_str_radix(head.strip_prefix("longshore-delivered 1 ")?, 16).ok()?;
-    let sequences = rest.lines().filter_map(|line| line.parse().ok());
-    (crc == crc32fast::hash(rest.as_bytes())).then(|| sequences.collect())
+    let (delivered, places) = delivered::decode(&bytes);
+    damage.extend(
+        places
+            .iter()
+            .map(|place| Damage::new(&path, Some(place.byte), place.what)),
+    );
+    delivered
 }
 
 fn table(report: &Report, with_frames: bool, out: &mut dyn io::Write) -> io::Result<()> {
-    if report.segments.is_empty() && report.damage.is_empty() {
+    if report.segments.is_empty() && report.damage.is_empty() && report.lost.is_empty() {
         return writeln!(out, "the spool is empty");
     }
     for damage in &report.damage {
@@ -191,9 +243,33 @@ fn table(report: &Report, with_frames: bool, out: &mut dyn io::Write) -> io::Res
         writeln!(out)?;
     }
     if report.lanes.is_empty() {
-        return writeln!(out, "no frame waits");
+        writeln!(out, "no frame waits")?;
+    } else {
+        waiting(&report.lanes).write(out)?;
     }
-    waiting(&report.lanes).write(out)
+    if report.lost.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    losses(&report.lost).write(out)
+}
+
+fn losses(lost: &[Lost]) -> Table {
+    let mut table = Table::new(&[
+        ("LOST", Flush::Left),
+        ("FRAMES", Flush::Right),
+        ("DOCUMENTS", Flush::Right),
+        ("SOURCE BYTES", Flush::Right),
+    ]);
+    for lost in lost {
+        table.push([
+            lost.reason.to_owned(),
+            lost.frames.to_string(),
+            lost.documents.to_string(),
+            lost.source_bytes.to_string(),
+        ]);
+    }
+    table
 }
 
 fn segments(segments: &[Segment]) -> Table {

@@ -5,6 +5,7 @@ use crate::checkpoint::disk::CheckpointFolder;
 use crate::checkpoint::snapshot::{self, CutEntry, Entry};
 use crate::sink::dead_letter;
 use crate::sink::disk::DeadLetterFile;
+use crate::spool::disk::tests::append;
 use crate::spool::disk::{Appended, MinFree, Spool};
 use crate::spool::frame::{self, tests::body};
 use crate::spool::index::{Quota, WhenFull};
@@ -99,14 +100,13 @@ impl State {
     fn spool(&self) {
         let quota = Quota {
             max_bytes: 100_000,
-            segment_bytes: 400,
+            segment_bytes: 520,
             when_full: WhenFull::Block,
         };
         let (mut spool, _) =
             Spool::open(&crate::disk::kernel(), self.path(), quota, MinFree::Bytes(0)).unwrap();
         for lane in [None, None, None, Some("logs-b"), None] {
-            let appended = spool.append(lane, &body(3), &mut Vec::new()).unwrap();
-            assert!(matches!(appended, Appended::Frame(_)));
+            assert!(matches!(append(&mut spool, lane, &body(3)), Appended::Frame(_)));
         }
         spool.done(2).unwrap();
         spool.save_delivered().unwrap();

@@ -457,8 +457,8 @@ fn evicted_and_damaged_frames_are_counted_and_the_rest_is_delivered() {
     let (server, state) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
     server.off();
     let small = Quota {
-        max_bytes: 8 << 10,
-        segment_bytes: 1 << 10,
+        max_bytes: 28 << 10,
+        segment_bytes: 4 << 10,
         when_full: WhenFull::DropOldest,
     };
     let mut rig = Rig::start(state.path(), &config(&server), small);

@@ -1,0 +1,266 @@
+//! Bodies enter as a group; frames under one sync, and what was evicted for them, leave.
+
+use super::{Active, Spool};
+use crate::disk::How;
+use crate::record::Body;
+use crate::spool::delivered::SegmentRecord;
+use crate::spool::frame;
+use crate::spool::index::{Located, Plan, SegmentNumber};
+use crate::spool::losses::{Reason, Totals};
+use crate::spool::protocol::Evicted;
+use std::collections::BTreeMap;
+use std::io;
+
+/// Segments that may fail under one group before it is given up: the first, and the one in its place.
+const FAILURES_MAX: usize = 2;
+
+/// A body to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Parcel<'a> {
+    /// The index on hold, if it is kept for one.
+    pub lane: Option<&'a str>,
+    /// The body.
+    pub body: &'a Body,
+}
+
+/// What became of a body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Appended {
+    /// It is on disk, synced, under this number.
+    Frame(u64),
+    /// There is no room.
+    Full,
+    /// The disk failed, for this reason.
+    Failed(String),
+}
+
+/// A body on its way into a segment.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    /// Its place in the group.
+    at: usize,
+    parcel: Parcel<'a>,
+    sequence: u64,
+    len: u64,
+}
+
+/// What is known of a group that is being written.
+struct Group<'a> {
+    outcomes: Vec<Appended>,
+    /// In the active segment, not synced: each with its offset.
+    written: Vec<(Item<'a>, u64)>,
+    /// Their segment failed.
+    failed: Vec<Item<'a>>,
+    failures: usize,
+    evicted: &'a mut Vec<Evicted>,
+}
+
+impl Spool {
+    /// Appends bodies and syncs them together. Evictions that were needed are added to `evicted`. Gives
+    /// one outcome per body, in order.
+    pub fn append(&mut self, parcels: &[Parcel<'_>], evicted: &mut Vec<Evicted>) -> Vec<Appended> {
+        let items: Vec<Item<'_>> = parcels
+            .iter()
+            .enumerate()
+            .map(|(at, parcel)| Item {
+                at,
+                parcel: *parcel,
+                sequence: self.index.next_sequence(),
+                len: frame::encoded_len(parcel.lane, parcel.body),
+            })
+            .collect();
+        let mut group = Group {
+            outcomes: vec![Appended::Failed("two segments failed before it".to_owned()); items.len()],
+            written: Vec::new(),
+            failed: Vec::new(),
+            failures: 0,
+            evicted,
+        };
+        self.write_all(&items, &mut group);
+        let again = std::mem::take(&mut group.failed);
+        if !again.is_empty() {
+            // Under the numbers that they have: should both copies survive, they count as one.
+            self.write_all(&again, &mut group);
+            // What lies behind the end of a segment that failed must not come back: best before anything is confirmed.
+            // When it cannot be saved it is still only a repeat, which Elasticsearch knows by its ids.
+            let _ = self.save_delivered();
+        }
+        group.outcomes
+    }
+
+    /// Writes bodies one after the other, and syncs each segment that gets some of them.
+    fn write_all<'a>(&mut self, items: &[Item<'a>], group: &mut Group<'a>) {
+        for item in items {
+            if group.failures >= FAILURES_MAX {
+                continue;
+            }
+            let fits = |active: &Active| active.written + item.len <= active.allocated;
+            if !self.active.as_ref().is_some_and(fits) {
+                self.sync_written(group);
+                match self.make_room(item.len, group.evicted) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        group.outcomes[item.at] = Appended::Full;
+                        continue;
+                    }
+                    Err(error) => {
+                        group.outcomes[item.at] = Appended::Failed(error.to_string());
+                        continue;
+                    }
+                }
+            }
+            let written = self.write(item);
+            group.written.push((*item, *written.as_ref().unwrap_or(&0)));
+            if let Err(error) = written {
+                self.on_failed(group, &error);
+            }
+        }
+        self.sync_written(group);
+    }
+
+    /// Writes a frame at the end of the active segment, and tells where it begins.
+    fn write(&mut self, item: &Item<'_>) -> io::Result<u64> {
+        let Some(active) = &mut self.active else {
+            return Err(io::Error::other("BUG: no active segment"));
+        };
+        let Item {
+            sequence,
+            parcel,
+            len,
+            ..
+        } = *item;
+        let starts_group = active.written == active.confirmed;
+        let bytes = frame::encode_in_group(sequence, starts_group, parcel.lane, parcel.body);
+        active.file.append(&bytes)?;
+        let offset = active.written;
+        active.written += len;
+        Ok(offset)
+    }
+
+    /// Confirms what was written to the active segment.
+    fn sync_written(&mut self, group: &mut Group<'_>) {
+        if group.written.is_empty() {
+            return;
+        }
+        let Some(active) = &mut self.active else { return };
+        if let Err(error) = active.file.sync() {
+            self.on_failed(group, &error);
+            return;
+        }
+        active.confirmed = active.written;
+        let segment = active.number;
+        for (item, offset) in group.written.drain(..) {
+            let located = Located {
+                segment,
+                offset,
+                len: item.len,
+                documents: item.parcel.body.documents() as u64,
+                source_bytes: item.parcel.body.source_bytes(),
+                taken: false,
+            };
+            self.index.on_appended(item.sequence, located);
+            group.outcomes[item.at] = Appended::Frame(item.sequence);
+        }
+        self.saved.dirty = true;
+    }
+
+    /// A write or a sync failed: nothing is appended to the active segment any more, and what was not
+    /// confirmed in it does not count.
+    fn on_failed(&mut self, group: &mut Group<'_>, error: &io::Error) {
+        group.failures += 1;
+        for (item, _) in group.written.drain(..) {
+            group.outcomes[item.at] = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Appended::Full,
+                _ => Appended::Failed(error.to_string()),
+            };
+            group.failed.push(item);
+        }
+        self.seal_active();
+        self.saved.urgent = true;
+    }
+
+    /// Makes a segment that takes `len` bytes. False when there is no room for it.
+    fn make_room(&mut self, len: u64, evicted: &mut Vec<Evicted>) -> io::Result<bool> {
+        self.seal_active();
+        loop {
+            let reaped = self.reap();
+            let free = self.free_bytes()?;
+            match self.index.plan(len, free) {
+                Plan::Full => return Ok(false),
+                Plan::Evict(segment) => {
+                    // A segment that cannot be removed makes no room: no more are evicted then.
+                    reaped?;
+                    self.evict(segment, evicted)?;
+                }
+                Plan::Create { segment, allocate } => {
+                    return match self.create(segment, allocate) {
+                        Ok(()) => Ok(true),
+                        Err(error) => match error.kind() {
+                            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Ok(false),
+                            _ => Err(error),
+                        },
+                    };
+                }
+            }
+        }
+    }
+
+    fn create(&mut self, number: SegmentNumber, allocated: u64) -> io::Result<()> {
+        let mut file = self.disk.open(&self.segment_path(number), How::New)?;
+        self.index.on_created(number, allocated);
+        let made = file.allocate(allocated).and_then(|()| self.sync_folder());
+        if made.is_err() {
+            // Nothing is in it: it can be removed.
+            self.index.on_sealed(number, None);
+            let _ = self.reap();
+            return made;
+        }
+        self.active = Some(Active {
+            number,
+            file,
+            confirmed: 0,
+            written: 0,
+            allocated,
+        });
+        Ok(())
+    }
+
+    /// Gives up the frames of a segment, durably, before it is removed. On an error they are all still
+    /// there.
+    fn evict(&mut self, number: SegmentNumber, evicted: &mut Vec<Evicted>) -> io::Result<()> {
+        let frames = self.index.waiting_in(number);
+        let before = self.losses.clone();
+        let mut record = self.index.segment_records().remove(&number).unwrap_or_default();
+        for (sequence, located) in &frames {
+            self.losses.push(self.loss(Reason::Evicted, *sequence, located));
+            record.done.insert(*sequence);
+        }
+        let record = SegmentRecord {
+            waiting: Totals::default(),
+            ..record
+        };
+        if let Err(error) = self.save(&BTreeMap::from([(number, record)])) {
+            self.losses = before;
+            return Err(error);
+        }
+        for (sequence, located) in frames {
+            self.index.on_done(sequence);
+            evicted.push(Evicted {
+                sequence,
+                documents: located.documents,
+                source_bytes: located.source_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends the active segment, and gives back the room that it does not need.
+    pub(super) fn seal_active(&mut self) {
+        if let Some(mut active) = self.active.take() {
+            let cut = active.file.cut(active.confirmed);
+            self.index
+                .on_sealed(active.number, cut.is_ok().then_some(active.confirmed));
+            self.saved.dirty = true;
+        }
+    }
+}
