@@ -311,7 +311,8 @@ impl Agent {
         if time.now >= self.saved_delivered + Duration::from_secs(1) {
             self.saved_delivered = time.now;
             // What fails is told by the thread's loop and tried again.
-            let _ = self.spool.save_delivered();
+            let reports = &mut self.spool_reports;
+            turn::tick(&mut self.spool, &mut |report| reports.push_back(report));
         }
     }
 

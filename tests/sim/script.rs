@@ -157,7 +157,7 @@ impl Script {
             batch_bytes: 400 + chance.below(6000),
             batch_documents: 1 + chance.below(30) as usize,
             memory: 20_000 + chance.below(200_000),
-            spool_bytes: if chance.hit(0.3) { 6_000 } else { 400_000 },
+            spool_bytes: if chance.hit(0.3) { 28_000 } else { 400_000 },
             segment_bytes: 1500 + chance.below(8000),
             drop_oldest: chance.hit(0.3),
             max_in_flight: 1 + chance.below(4) as usize,
