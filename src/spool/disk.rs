@@ -277,7 +277,7 @@ impl Spool {
             .bytes(segment, offset, len.min(frame::HEADER_LEN as u64))
             .ok()?;
         let header = frame::header(&head).ok()?;
-        let table_at = offset + header.len() + header.lane_len();
+        let table_at = offset + header.header_len() + header.lane_len();
         let table = self.bytes(segment, table_at, header.table_len()).ok()?;
         let (files, rows) = header.table(&table)?;
         Some(losses::spans(&files, &rows))

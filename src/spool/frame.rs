@@ -65,7 +65,7 @@ enum Checks {
 
 impl Header {
     /// Length of the header itself: where the lane begins.
-    pub fn len(&self) -> u64 {
+    pub fn header_len(&self) -> u64 {
         match self.checks {
             Checks::Rest(_) => HEADER_LEN_V1 as u64,
             Checks::Parts { .. } => HEADER_LEN as u64,
@@ -84,7 +84,7 @@ impl Header {
 
     /// Length of the whole frame.
     pub fn frame_len(&self) -> u64 {
-        self.len() + self.lane_len() + self.table_len() + u64::from(self.body_len)
+        self.header_len() + self.lane_len() + self.table_len() + u64::from(self.body_len)
     }
 
     /// Number of documents.
@@ -279,7 +279,7 @@ fn header_v2(head: &[u8]) -> Header {
 pub fn decode(bytes: &[u8]) -> Result<Frame, Damage> {
     let header = header(bytes)?;
     let rest = bytes
-        .get(header.len() as usize..header.frame_len() as usize)
+        .get(header.header_len() as usize..header.frame_len() as usize)
         .ok_or(Damage::Torn)?;
     let (lane, content) = rest.split_at(header.lane_len as usize);
     let (table, body) = content.split_at(header.table_len() as usize);

@@ -94,7 +94,7 @@ fn frame_at(read: &mut ReadAt<'_>, at: u64, len: u64) -> Option<Found> {
     if header.frame_len() > len - at {
         return None;
     }
-    let lane_at = header.len() as usize;
+    let lane_at = header.header_len() as usize;
     let lane_end = lane_at + header.lane_len() as usize;
     if lane_end > bytes.len() {
         bytes = bytes_at(read, at, lane_end);

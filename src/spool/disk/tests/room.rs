@@ -266,7 +266,6 @@ fn quota_floor_and_every_confirmed_frame_hold_at_every_step() {
         crashes,
         postponed,
     } = sum;
-    println!("{sum:?}");
     for count in [confirmed, evicted, full, failed, crashes, postponed] {
         assert!(count >= 20, "{sum:?}");
     }
