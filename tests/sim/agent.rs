@@ -102,6 +102,21 @@ pub(crate) struct Agent {
     batches_ended: bool,
 }
 
+/// An order in one line, for traces.
+fn told(order: &Order) -> String {
+    match order {
+        Order::Send { parcel, documents, .. } => format!("send {parcel} with {documents}"),
+        Order::Spool(spool::Command::Append { parcel, body, .. }) => {
+            let rows = body.rows.iter().map(|row| (row.start, row.source_bytes));
+            format!("spool {parcel}: {:?}", rows.collect::<Vec<_>>())
+        }
+        Order::DeadLetter(dead_letters::Command::Append { parcel, rows }) => {
+            format!("dead letter {parcel}: {} bytes", rows.len())
+        }
+        other => format!("{other:?}"),
+    }
+}
+
 /// How far an orderly end is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ending {
@@ -279,6 +294,7 @@ impl Agent {
             return;
         };
         while let Some(order) = shipping.poll(time.sink()) {
+            tracing::debug!("{}", told(&order));
             match order {
                 Order::Send {
                     parcel,
@@ -306,7 +322,12 @@ impl Agent {
         if count > 0 {
             let commands = self.spool_commands.drain(..count).collect();
             let reports = &mut self.spool_reports;
-            turn::execute(&mut self.spool, commands, &mut |report| reports.push_back(report));
+            turn::execute(&mut self.spool, commands, &mut |report| {
+                if !matches!(report, spool::Report::Frame { .. }) {
+                    tracing::debug!("{report:?}");
+                }
+                reports.push_back(report);
+            });
         }
         if time.now >= self.saved_delivered + Duration::from_secs(1) {
             self.saved_delivered = time.now;
@@ -339,6 +360,18 @@ impl Agent {
     /// The checkpoint thread saves one checkpoint: its number, when it is durable.
     pub(crate) fn save(&mut self) -> Option<u64> {
         let (number, entries) = self.saving.pop_front()?;
+        for entry in &entries {
+            tracing::debug!(
+                "save {number}: {}/{} {:x} e{} at {} of {} ino {}",
+                entry.container,
+                entry.restart,
+                entry.fingerprint,
+                entry.epoch,
+                entry.offset,
+                entry.size,
+                entry.ino
+            );
+        }
         let durable = self.folder.save(&snapshot::encode(&entries)).is_ok();
         self.notes.push_back(Note::Saved { number, durable });
         durable.then_some(number)

@@ -55,6 +55,7 @@ fn replay(script: Script, base: Instant) -> ExitCode {
     tracing_subscriber::fmt()
         .without_time()
         .with_target(false)
+        .with_max_level(tracing::Level::DEBUG)
         .with_writer(std::io::stdout)
         .init();
     println!(

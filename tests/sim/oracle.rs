@@ -77,13 +77,15 @@ fn fresh_lines(world: &mut World, chance: &mut Chance) {
             .iter()
             .any(|document| find_messages(&document.source).any(|found| is(&found, &last)));
         if found {
+            let took = world.now - written;
+            if took > LIVELINESS {
+                world.fail(format!("a fresh line {last:?} took {took:?} to arrive"));
+            }
             return;
         }
     }
     if world.violation.is_none() {
-        world.fail(format!(
-            "a fresh line {last:?} did not arrive within {LIVELINESS:?}"
-        ));
+        world.fail(format!("a fresh line {last:?} never arrived"));
     }
 }
 
