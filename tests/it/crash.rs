@@ -14,3 +14,4 @@ mod scene;
 mod second_agent;
 mod signals;
 mod sigterm;
+mod syscalls;
