@@ -30,10 +30,14 @@ enum Files {
     DeadLetters,
     /// Of the containers: the live ones.
     Logs,
+    /// Of the containers: the directories.
+    LogFolders,
+    /// Whatever it is.
+    All,
 }
 
 /// Which calls fail with which error, on which files, and when: the first one and every so many after it.
-const FAULTS: [(&str, &str, Files, &str); 17] = [
+const FAULTS: [(&str, &str, Files, &str); 19] = [
     ("write", "ENOSPC", Files::Spool, "1+2"),
     ("write", "EIO", Files::Spool, "1+3"),
     ("fsync,fdatasync", "EIO", Files::Spool, "1+3"),
@@ -49,8 +53,11 @@ const FAULTS: [(&str, &str, Files, &str); 17] = [
     ("write", "EIO", Files::DeadLetters, "1+2"),
     ("fsync,fdatasync", "EIO", Files::DeadLetters, "1+2"),
     ("pread64", "EIO", Files::Logs, "1+3"),
-    ("openat,openat2", "EMFILE", Files::Logs, "1+2"),
-    ("openat,openat2", "EACCES", Files::Logs, "1+2"),
+    ("openat", "EMFILE", Files::LogFolders, "1+2"),
+    ("openat", "EACCES", Files::LogFolders, "1+2"),
+    // Only log files are opened by this one.
+    ("openat2", "EMFILE", Files::All, "1+2"),
+    ("openat2", "EACCES", Files::All, "1+3"),
 ];
 
 /// One agent lives through all of them. Red when a call that failed ends a thread, when a failed sync counts as one that
@@ -126,12 +133,20 @@ fn paths(scene: &Scene, files: Files) -> Vec<PathBuf> {
         Files::Checkpoints => below("checkpoints", &["next", "current", "previous"]),
         Files::DeadLetters => below("dead-letter", &["dead-letter.ndjson"]),
         Files::Logs => {
-            let pods = fs::read_dir(scene.lodging.pods()).expect("pods").flatten();
-            let live =
-                |pod: fs::DirEntry| (0..INSTANCES).map(move |n| pod.path().join(format!("app/{n}.log")));
-            pods.flat_map(live).collect()
+            let live = |pod: PathBuf| (0..INSTANCES).map(move |n| pod.join(format!("app/{n}.log")));
+            pods(scene).into_iter().flat_map(live).collect()
         }
+        Files::LogFolders => {
+            let folders = |pod: PathBuf| [pod.join("app"), pod];
+            pods(scene).into_iter().flat_map(folders).collect()
+        }
+        Files::All => Vec::new(),
     }
+}
+
+fn pods(scene: &Scene) -> Vec<PathBuf> {
+    let pods = fs::read_dir(scene.lodging.pods()).expect("pods").flatten();
+    pods.map(|pod| pod.path()).collect()
 }
 
 /// A strace that is attached to an agent; dropping it lets go.
