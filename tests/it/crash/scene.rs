@@ -95,6 +95,14 @@ impl Scene {
     /// clean, and has counted no loss.
     #[track_caller]
     pub(super) fn assert_all_arrive(&mut self, mut agent: Agent) {
+        self.wait_for_all(&mut agent);
+        agent.status().assert_nothing_lost();
+        self.assert_ends_with_all(agent);
+    }
+
+    /// The containers stop, and the agent comes to rest.
+    #[track_caller]
+    pub(super) fn wait_for_all(&mut self, agent: &mut Agent) {
         if let Some(traffic) = self.traffic.take() {
             let containers = traffic.stop();
             let (rotations, _) = containers.turned_over();
@@ -104,7 +112,11 @@ impl Scene {
         agent.wait_for("all lines", |agent| {
             self.arrivals.has(&written) && agent.status().is_at_rest()
         });
-        agent.status().assert_nothing_lost();
+    }
+
+    /// It ends clean, and each line is where it belongs.
+    #[track_caller]
+    pub(super) fn assert_ends_with_all(&self, agent: Agent) {
         agent.terminate().assert_clean();
         let refusals = self.refusals.load(Ordering::SeqCst);
         assert_dead_letters(self.seed, &self.lodging, &self.arrivals, refusals);

@@ -103,7 +103,7 @@ fn crash_system_calls_fail() {
         tell(&format!(
             "{error} from {strikes} {calls} of {files:?}: (dropped, never read) so far {gone:?}"
         ));
-        if gone != gone_before {
+        if gone != gone_before && calls != "openat2" {
             lossy.push((error, calls, files));
         }
         gone_before = gone;
@@ -114,7 +114,12 @@ fn crash_system_calls_fail() {
         "a call that failed lost lines; log:\n{}",
         agent.log().join("\n")
     );
-    scene.assert_all_arrive(agent);
+    scene.wait_for_all(&mut agent);
+    // A file that could not be opened before it was compressed is counted as lost, and its lines arrive all the same.
+    let status = agent.status();
+    tell(&format!("counted as never read: {} bytes", status.lost_unread()));
+    assert_eq!((status.imbalance(), status.dropped()), (0, 0));
+    scene.assert_ends_with_all(agent);
 }
 
 fn paths(scene: &Scene, files: Files) -> Vec<PathBuf> {
