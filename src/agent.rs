@@ -18,7 +18,7 @@ pub use ended::Ended;
 
 use crate::admin;
 use crate::checkpoint::disk::CheckpointFolder;
-use crate::checkpoint::snapshot::{Entry, Loaded};
+use crate::checkpoint::snapshot::{Checkpoint, Loaded};
 use crate::checkpoint::task as checkpoint_task;
 use crate::config::{Config, MetadataSource};
 use crate::disk::{self, Disk};
@@ -299,7 +299,7 @@ impl Agent {
         loaded: Loaded,
         budget: Arc<Budget>,
         batches: mpsc::Sender<Batch>,
-        saves: Sender<(u64, Vec<Entry>)>,
+        saves: Sender<(u64, Checkpoint)>,
         notes: Sender<Note>,
     ) -> Setup {
         let elasticsearch = &self.config.sink.elasticsearch;
@@ -323,7 +323,7 @@ impl Agent {
     fn start_checkpoints(
         &self,
         folder: CheckpointFolder,
-        saves: Receiver<(u64, Vec<Entry>)>,
+        saves: Receiver<(u64, Checkpoint)>,
         notes: &Sender<Note>,
         ends: &Ends,
     ) -> anyhow::Result<JoinHandle<()>> {

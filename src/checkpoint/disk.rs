@@ -51,7 +51,7 @@ impl CheckpointFolder {
             };
             loaded.first_start = false;
             match snapshot::decode(&bytes) {
-                Ok(entries) => return Loaded { entries, ..loaded },
+                Ok(checkpoint) => return Loaded { checkpoint, ..loaded },
                 Err(damage) => loaded.damage.push(format!("{}: {damage}", path.display())),
             }
         }
@@ -85,14 +85,16 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let folder = CheckpointFolder::open(&disk::kernel(), state.path()).unwrap();
         assert!(folder.load().first_start);
-        folder.save(&snapshot::encode(&[])).unwrap();
+        folder
+            .save(&snapshot::encode(&snapshot::Checkpoint::default()))
+            .unwrap();
         folder.save(b"second").unwrap();
         let loaded = folder.load();
         assert!(!loaded.first_start);
         assert_eq!(loaded.damage.len(), 1, "{loaded:?}");
         fs::write(state.path().join("checkpoints/previous"), b"also damaged").unwrap();
         let loaded = folder.load();
-        assert!(loaded.entries.is_empty() && !loaded.first_start);
+        assert!(loaded.checkpoint.entries.is_empty() && !loaded.first_start);
         assert_eq!(loaded.damage.len(), 2);
     }
 
@@ -100,7 +102,9 @@ mod tests {
     fn a_cut_between_the_two_renames_loses_nothing() {
         let state = tempfile::tempdir().unwrap();
         let folder = CheckpointFolder::open(&disk::kernel(), state.path()).unwrap();
-        folder.save(&snapshot::encode(&[])).unwrap();
+        folder
+            .save(&snapshot::encode(&snapshot::Checkpoint::default()))
+            .unwrap();
         fs::rename(
             state.path().join("checkpoints/current"),
             state.path().join("checkpoints/previous"),

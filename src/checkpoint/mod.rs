@@ -2,6 +2,7 @@
 //! safe offset leaves; positions become bytes and back. Does not know why something was acked.
 
 pub mod disk;
+pub mod losses;
 pub mod snapshot;
 pub mod task;
 pub mod tracker;

@@ -4,11 +4,14 @@
 //! longshore-checkpoint 1 <crc32 of everything after this line, 8 hex digits> <entries>\n
 //! {"namespace":…,"pod":…,"uid":…,"container":…,"restart":…,"fingerprint":…,"epoch":…,"offset":…,…}\n
 //! …one line per file…
+//! {"total":{"reason":…,"files":…,"bytes":…}}\n     …one line per reason of losses…
+//! {"loss":{"reason":…,"container":…,"start":…,"end":…}}\n     …the last losses…
 //! ```
 //!
 //! Version 1. A checkpoint is whole or it is damage: there is nothing in between to trust. Fields
 //! are never renamed or given another meaning; new ones have defaults.
 
+use super::losses::{LossRecord, LossTotal, Losses};
 use crate::record::{Stamp, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -55,11 +58,41 @@ pub struct Entry {
     pub cuts: Vec<CutEntry>,
 }
 
+/// Everything that a checkpoint says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Checkpoint {
+    /// Of each file.
+    pub entries: Vec<Entry>,
+    /// What was never read, since the first start.
+    pub losses: Losses,
+}
+
+impl From<Vec<Entry>> for Checkpoint {
+    fn from(entries: Vec<Entry>) -> Checkpoint {
+        Checkpoint {
+            entries,
+            losses: Losses::default(),
+        }
+    }
+}
+
+/// The lines after the entries.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Total {
+        reason: String,
+        #[serde(flatten)]
+        total: LossTotal,
+    },
+    Loss(LossRecord),
+}
+
 /// What was found at the start.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// The entries of the newest whole generation.
-    pub entries: Vec<Entry>,
+    /// The newest whole generation.
+    pub checkpoint: Checkpoint,
     /// True when there was no checkpoint at all: the first start ever.
     pub first_start: bool,
     /// One sentence per generation that was damaged.
@@ -111,12 +144,18 @@ pub enum Damage {
 }
 
 /// The bytes of a checkpoint.
-pub fn encode(entries: &[Entry]) -> Vec<u8> {
+pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
+    let Checkpoint { entries, losses } = checkpoint;
     let mut text = Vec::with_capacity(entries.len() * 320);
     for entry in entries {
-        // Serialising into memory cannot fail: every field has a JSON form.
-        let _ = serde_json::to_writer(&mut text, entry);
-        text.push(b'\n');
+        push_line(&mut text, entry);
+    }
+    for (reason, total) in &losses.totals {
+        let (reason, total) = (reason.clone(), *total);
+        push_line(&mut text, &Line::Total { reason, total });
+    }
+    for record in &losses.records {
+        push_line(&mut text, &Line::Loss(record.clone()));
     }
     let crc = crc32fast::hash(&text);
     let mut bytes = format!("{MAGIC} {VERSION} {crc:08x} {}\n", entries.len()).into_bytes();
@@ -124,8 +163,14 @@ pub fn encode(entries: &[Entry]) -> Vec<u8> {
     bytes
 }
 
-/// The entries of a checkpoint.
-pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
+fn push_line(text: &mut Vec<u8>, line: &impl Serialize) {
+    // Serialising into memory cannot fail: every field has a JSON form.
+    let _ = serde_json::to_writer(&mut *text, line);
+    text.push(b'\n');
+}
+
+/// What a checkpoint says.
+pub fn decode(bytes: &[u8]) -> Result<Checkpoint, Damage> {
     let newline = memchr::memchr(b'\n', bytes).ok_or(Damage::Head)?;
     let head = std::str::from_utf8(&bytes[..newline]).map_err(|_| Damage::Head)?;
     let mut words = head.split(' ');
@@ -152,12 +197,20 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>, Damage> {
         return Err(Damage::Checksum);
     }
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let entries = lines
-        .enumerate()
-        .map(|(at, line)| serde_json::from_slice(line).map_err(|_| Damage::Entry(at)))
-        .collect::<Result<Vec<Entry>, Damage>>()?;
-    if entries.len() == count {
-        Ok(entries)
+    let mut checkpoint = Checkpoint::default();
+    for (at, line) in lines.enumerate() {
+        if at < count {
+            let entry = serde_json::from_slice(line).map_err(|_| Damage::Entry(at))?;
+            checkpoint.entries.push(entry);
+            continue;
+        }
+        match serde_json::from_slice(line).map_err(|_| Damage::Entry(at))? {
+            Line::Total { reason, total } => drop(checkpoint.losses.totals.insert(reason, total)),
+            Line::Loss(record) => checkpoint.losses.records.push_back(record),
+        }
+    }
+    if checkpoint.entries.len() == count {
+        Ok(checkpoint)
     } else {
         Err(Damage::Head)
     }
@@ -193,14 +246,25 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let entries = vec![entry(1), entry(2)];
-        assert_eq!(decode(&encode(&entries)), Ok(entries));
-        assert_eq!(decode(&encode(&[])), Ok(vec![]));
+        let mut checkpoint = Checkpoint::from(vec![entry(1), entry(2)]);
+        assert_eq!(decode(&encode(&checkpoint)), Ok(checkpoint.clone()));
+        for (reason, start) in [("truncated", 5), ("deleted_unread", 7), ("truncated", 9)] {
+            checkpoint.losses.push(LossRecord {
+                reason: reason.into(),
+                container: "shop_web_u/app".into(),
+                file: "ab".into(),
+                start,
+                end: 10,
+                at_least: true,
+            });
+        }
+        assert_eq!(decode(&encode(&checkpoint)), Ok(checkpoint));
+        assert_eq!(decode(&encode(&Checkpoint::default())), Ok(Checkpoint::default()));
     }
 
     #[test]
     fn every_cut_and_every_flipped_bit_is_damage() {
-        let bytes = encode(&[entry(1), entry(2)]);
+        let bytes = encode(&vec![entry(1), entry(2)].into());
         for len in 0..bytes.len() {
             assert!(decode(&bytes[..len]).is_err(), "cut at {len}");
         }
@@ -208,8 +272,8 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             // The case of a hex digit is the only thing that may change unseen.
-            if let Ok(entries) = decode(&flipped) {
-                assert_eq!(entries, [entry(1), entry(2)], "bit {bit}");
+            if let Ok(checkpoint) = decode(&flipped) {
+                assert_eq!(checkpoint.entries, [entry(1), entry(2)], "bit {bit}");
             }
         }
     }
@@ -217,6 +281,6 @@ mod tests {
     #[test]
     fn version_1_is_read_as_released() {
         let golden = include_bytes!("../../tests/golden/checkpoint/v1");
-        assert_eq!(decode(golden), Ok(vec![entry(1), entry(2)]));
+        assert_eq!(decode(golden), Ok(vec![entry(1), entry(2)].into()));
     }
 }

@@ -2,16 +2,16 @@
 //! leave. It is the thread that waits for this disk.
 
 use super::disk::CheckpointFolder;
-use super::snapshot::{self, Entry};
+use super::snapshot::{self, Checkpoint};
 use std::sync::mpsc::Receiver;
 use tracing::{error, info};
 
 /// Saves each checkpoint that comes, until the other side is gone. `saved` hears the number and
 /// whether it is durable.
-pub fn run(folder: &CheckpointFolder, saves: &Receiver<(u64, Vec<Entry>)>, mut saved: impl FnMut(u64, bool)) {
+pub fn run(folder: &CheckpointFolder, saves: &Receiver<(u64, Checkpoint)>, mut saved: impl FnMut(u64, bool)) {
     let mut failed = false;
-    while let Ok((number, entries)) = saves.recv() {
-        let result = folder.save(&snapshot::encode(&entries));
+    while let Ok((number, checkpoint)) = saves.recv() {
+        let result = folder.save(&snapshot::encode(&checkpoint));
         match &result {
             Ok(()) if failed => info!("checkpoints can be saved again"),
             Err(error) if !failed => {

@@ -93,6 +93,9 @@ pub struct Tail<S> {
     pub size: u64,
     /// The last bytes read.
     pub recent: Recent,
+    /// Its size when these bytes were last found where they should be: certainly of this file, and not
+    /// of what has taken its place in the same inode.
+    pub own_size: u64,
     /// Read to the end, and nothing more is expected.
     pub finished: bool,
     /// Since when it has no name.
@@ -137,6 +140,7 @@ impl<S> Tail<S> {
             first_stamp: None,
             size: if compressed { 0 } else { listed.size },
             recent: Recent::default(),
+            own_size: 0,
             finished: false,
             nameless_since: None,
             last_growth: now,

@@ -21,7 +21,7 @@ use self::container::Container;
 use self::desk::Desk;
 use super::disk::LogFolders;
 use crate::batch::Limits;
-use crate::checkpoint::snapshot::{Entry, Loaded};
+use crate::checkpoint::snapshot::{Checkpoint, Loaded};
 use crate::codec::gzip::compressor;
 use crate::config;
 use crate::disk::Disk;
@@ -109,8 +109,8 @@ pub struct Setup {
     pub board: Arc<Board>,
     /// To the sink.
     pub batches: mpsc::Sender<Batch>,
-    /// To the checkpoint thread: ascending numbers, and all entries.
-    pub saves: Sender<(u64, Vec<Entry>)>,
+    /// To the checkpoint thread: ascending numbers, and what is to be saved.
+    pub saves: Sender<(u64, Checkpoint)>,
     /// To ourselves, for the watch.
     pub notes: Sender<Note>,
 }
@@ -123,7 +123,7 @@ pub struct Source {
     budget: Arc<Budget>,
     batches: Option<mpsc::Sender<Batch>>,
     waiting: VecDeque<Batch>,
-    saves: Sender<(u64, Vec<Entry>)>,
+    saves: Sender<(u64, Checkpoint)>,
     notes: Sender<Note>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<String>,
@@ -370,9 +370,13 @@ impl Source {
         }
         self.save_at = desk.now + SAVE_INTERVAL;
         let entries = checkpoints::entries(&mut self.containers, desk);
+        let checkpoint = Checkpoint {
+            entries,
+            losses: desk.losses.clone(),
+        };
         let number = desk.begin_save();
         // The checkpoint thread lives longer than this one.
-        let _ = self.saves.send((number, entries));
+        let _ = self.saves.send((number, checkpoint));
     }
 
     fn publish(&mut self) {
@@ -459,8 +463,12 @@ impl Source {
     pub fn begin_last_save(&mut self, clock: Clock) {
         self.desk.begin_turn(clock);
         let entries = checkpoints::entries(&mut self.containers, &mut self.desk);
+        let checkpoint = Checkpoint {
+            entries,
+            losses: self.desk.losses.clone(),
+        };
         let number = self.desk.begin_save();
-        if self.saves.send((number, entries)).is_err() {
+        if self.saves.send((number, checkpoint)).is_err() {
             // Nobody is there to save it.
             self.desk.saving = None;
         }

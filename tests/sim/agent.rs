@@ -4,7 +4,7 @@
 use crate::disk::{AgentDisk, STATE_DIR};
 use longshore::batch::Limits;
 use longshore::checkpoint::disk::CheckpointFolder;
-use longshore::checkpoint::snapshot::{self, Entry};
+use longshore::checkpoint::snapshot::{self, Checkpoint};
 use longshore::config::{Config, DocumentId, IndexPattern, JsonMode, LabelDots, MessageKey, MinFree};
 use longshore::disk::Disk;
 use longshore::enrich::cache::Directory;
@@ -22,6 +22,7 @@ use longshore::sink::task as dead_letters;
 use longshore::source::task::{self as source, Note, Setup, Source};
 use longshore::spool::disk::{Spool, turn};
 use longshore::spool::index::{Quota, WhenFull};
+use longshore::spool::losses::Reason;
 use longshore::spool::protocol as spool;
 use longshore::telemetry::board::Board;
 use std::collections::VecDeque;
@@ -83,9 +84,9 @@ pub(crate) struct Agent {
     source: Source,
     notes: VecDeque<Note>,
     batches: mpsc::Receiver<Batch>,
-    saves: Receiver<(u64, Vec<Entry>)>,
+    saves: Receiver<(u64, Checkpoint)>,
     /// Checkpoints that wait for the disk.
-    saving: VecDeque<(u64, Vec<Entry>)>,
+    saving: VecDeque<(u64, Checkpoint)>,
     folder: CheckpointFolder,
     shipping: Option<Shipping>,
     spool: Spool,
@@ -105,7 +106,9 @@ pub(crate) struct Agent {
 /// An order in one line, for traces.
 fn told(order: &Order) -> String {
     match order {
-        Order::Send { parcel, documents, .. } => format!("send {parcel} with {documents}"),
+        Order::Send {
+            parcel, documents, ..
+        } => format!("send {parcel} with {documents}"),
         Order::Spool(spool::Command::Append { parcel, body, .. }) => {
             let rows = body.rows.iter().map(|row| (row.start, row.source_bytes));
             format!("spool {parcel}: {:?}", rows.collect::<Vec<_>>())
@@ -351,16 +354,16 @@ impl Agent {
     }
 
     /// Checkpoints that the reader has handed over since it was asked last.
-    pub(crate) fn new_saves(&mut self) -> Vec<(u64, Vec<Entry>)> {
-        let new: Vec<(u64, Vec<Entry>)> = self.saves.try_iter().collect();
+    pub(crate) fn new_saves(&mut self) -> Vec<(u64, Checkpoint)> {
+        let new: Vec<(u64, Checkpoint)> = self.saves.try_iter().collect();
         self.saving.extend(new.iter().cloned());
         new
     }
 
     /// The checkpoint thread saves one checkpoint: its number, when it is durable.
     pub(crate) fn save(&mut self) -> Option<u64> {
-        let (number, entries) = self.saving.pop_front()?;
-        for entry in &entries {
+        let (number, checkpoint) = self.saving.pop_front()?;
+        for entry in &checkpoint.entries {
             tracing::debug!(
                 "save {number}: {}/{} {:x} e{} at {} of {} ino {}",
                 entry.container,
@@ -372,7 +375,7 @@ impl Agent {
                 entry.ino
             );
         }
-        let durable = self.folder.save(&snapshot::encode(&entries)).is_ok();
+        let durable = self.folder.save(&snapshot::encode(&checkpoint)).is_ok();
         self.notes.push_back(Note::Saved { number, durable });
         durable.then_some(number)
     }
@@ -432,6 +435,14 @@ impl Agent {
             }
             Ending::Over => Ending::Over,
         }
+    }
+
+    /// Source bytes in frames whose loss is on record.
+    pub(crate) fn spool_lost(&self) -> u64 {
+        Reason::ALL
+            .into_iter()
+            .map(|reason| self.spool.losses().totals(reason).source_bytes)
+            .sum()
     }
 
     /// Tells the reader to stop.

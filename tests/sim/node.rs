@@ -224,6 +224,12 @@ impl Kubelet {
         }
     }
 
+    /// One whole line.
+    pub(crate) fn write_whole(&mut self, at: usize, chance: &mut Chance) {
+        self.finish_line(at);
+        self.write_line(at, false, false, false, false, 20, chance);
+    }
+
     /// Writes the rest of a torn line.
     pub(crate) fn finish_line(&mut self, at: usize) {
         let container = &mut self.containers[at];

@@ -1,8 +1,10 @@
 //! The promise, asked of a run that has come to rest: every line once in the index, or dead-lettered, or counted.
 
+use crate::agent::Agent;
 use crate::disk::STATE_DIR;
 use crate::node::Piece;
 use crate::world::World;
+use longshore::checkpoint::snapshot::decode;
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::{Corrupt, find_messages};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,8 +61,7 @@ fn come_to_rest(world: &mut World, chance: &mut Chance) {
 fn fresh_lines(world: &mut World, chance: &mut Chance) {
     let running = world.kubelet.running();
     for at in &running {
-        world.kubelet.write(*at, chance);
-        world.kubelet.finish_line(*at);
+        world.kubelet.write_whole(*at, chance);
     }
     let Some(last) = world.kubelet.truth.pieces.last().map(|piece| piece.token.clone()) else {
         return;
@@ -169,32 +170,50 @@ fn tokens(world: &mut World) {
 
 /// Lines are only lost with their file, or where a counter says so.
 fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option<String>) {
-    let counted: u64 = world
-        .lives
-        .iter()
-        .flat_map(|life| life.lost_unread.values().chain(life.dropped.values()))
-        .sum::<u64>()
-        + world.agent.as_ref().map_or(0, |agent| {
-            let ledger = agent.board.ledger();
-            ledger.lost_unread().map(|(_, bytes, _)| bytes).sum::<u64>()
-                + ledger.dropped().map(|(_, bytes)| bytes).sum::<u64>()
-        });
+    let counted = counted(world);
     let there: u64 = lost
         .iter()
         .filter(|(file, _)| world.kubelet.is_there(**file))
         .map(|(_, (bytes, _))| bytes)
         .sum();
     let seen: u64 = lost.values().map(|(_, seen)| seen).sum();
+    let all: u64 = lost.values().map(|(bytes, _)| bytes).sum();
+    // After a death nobody knows whether what was on its way has arrived: of files that are gone it is counted.
+    let truth = &world.kubelet.truth.pieces;
+    let gone = truth.iter().filter(|piece| !world.kubelet.is_there(piece.file));
+    let twice: u64 = match world.deaths {
+        0 => gone
+            .filter(|piece| piece.torn)
+            .map(|piece| piece.end - piece.start)
+            .sum(),
+        _ => gone.map(|piece| piece.end - piece.start).sum(),
+    };
     let first = first.unwrap_or_default();
     if there > counted {
         world.fail(format!(
             "{there} bytes of files that are still there did not arrive, {counted} are counted; the first: {first}"
+        ));
+    } else if counted > all + twice {
+        world.fail(format!(
+            "{counted} bytes are counted as lost, but only {all} are, and {twice} may be"
         ));
     } else if seen > counted {
         world.fail(format!(
             "{seen} bytes that the agent knew of did not arrive, {counted} are counted; the first: {first}"
         ));
     }
+}
+
+/// Bytes whose loss is on record, on the disk.
+fn counted(world: &World) -> u64 {
+    let path = Path::new(STATE_DIR).join("checkpoints/current");
+    let checkpoint = world.disk.bytes(&path).and_then(|bytes| decode(&bytes).ok());
+    let unread: u64 = checkpoint
+        .iter()
+        .flat_map(|checkpoint| checkpoint.losses.totals.values())
+        .map(|total| total.bytes)
+        .sum();
+    unread + world.agent.as_ref().map_or(0, Agent::spool_lost)
 }
 
 fn dead_letters(world: &World) -> BTreeSet<Token> {

@@ -39,6 +39,7 @@ pub(crate) struct World {
     outage: bool,
     starts: u64,
     pub(crate) lives: Vec<Life>,
+    pub(crate) deaths: u64,
     pub(crate) reached: BTreeMap<String, u64>,
     pub(crate) violation: Option<String>,
     pub(crate) trace: bool,
@@ -71,6 +72,7 @@ impl World {
             outage: false,
             starts: 0,
             lives: Vec::new(),
+            deaths: 0,
             reached: BTreeMap::new(),
             violation: None,
             trace: false,
@@ -248,8 +250,8 @@ impl World {
         let Some(agent) = &mut self.agent else { return };
         act(agent, time);
         let saves = agent.new_saves();
-        for (number, entries) in saves {
-            let sizes = entries.iter().filter_map(|entry| {
+        for (number, checkpoint) in saves {
+            let sizes = checkpoint.entries.iter().filter_map(|entry| {
                 let file = self.disk.uid_of(entry.ino)?;
                 // The inode may be another file's by now.
                 Some((file, entry.size.min(self.disk.seen(file))))
@@ -287,6 +289,7 @@ impl World {
     }
 
     fn die(&mut self) {
+        self.deaths += 1;
         let stages: Vec<_> = self
             .kubelet
             .containers

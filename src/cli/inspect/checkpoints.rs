@@ -1,10 +1,12 @@
 //! `longshore inspect checkpoints`: both generations enter, the positions of the one that counts leave.
 
 use super::{Damage, Format, Options, read, utc, utc_of, write_json};
-use crate::checkpoint::snapshot::{self, Entry};
+use crate::checkpoint::losses::{LossRecord, LossTotal};
+use crate::checkpoint::snapshot::{self, Checkpoint, Entry};
 use crate::cli::console::{Console, Failure};
 use crate::cli::table::{Flush, Table, visible};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -24,6 +26,9 @@ struct Report {
     generations: Vec<Generation>,
     /// The entries of the generation that counts.
     files: Vec<Entry>,
+    /// What was never read since the first start, by reason, and the last spans of it.
+    lost: BTreeMap<String, LossTotal>,
+    losses: Vec<LossRecord>,
     damage: Vec<Damage>,
 }
 
@@ -52,6 +57,8 @@ fn look(folder: &Path) -> Report {
     let mut report = Report {
         generations: Vec::new(),
         files: Vec::new(),
+        lost: BTreeMap::new(),
+        losses: Vec::new(),
         damage: Vec::new(),
     };
     for name in GENERATIONS {
@@ -72,11 +79,13 @@ fn look(folder: &Path) -> Report {
             counts: false,
         };
         match snapshot::decode(&bytes) {
-            Ok(entries) => {
+            Ok(Checkpoint { entries, losses }) => {
                 generation.files = Some(entries.len());
                 generation.counts = report.generations.iter().all(|newer| !newer.counts);
                 if generation.counts {
                     report.files = entries;
+                    report.losses = losses.records.into();
+                    report.lost = losses.totals;
                 }
             }
             Err(damage) => report.damage.push(Damage::new(&path, None, damage)),

@@ -88,10 +88,10 @@ impl State {
     fn checkpoints(&self) {
         let folder = CheckpointFolder::open(&crate::disk::kernel(), self.path()).unwrap();
         folder
-            .save(&snapshot::encode(&[entry("web-0", 10, false)]))
+            .save(&snapshot::encode(&vec![entry("web-0", 10, false)].into()))
             .unwrap();
         let newer = [entry("web-0", 480, false), entry("web-1", 1000, true)];
-        folder.save(&snapshot::encode(&newer)).unwrap();
+        folder.save(&snapshot::encode(&newer.to_vec().into())).unwrap();
         self.date("checkpoints/current", 1_772_615_700);
         self.date("checkpoints/previous", 1_772_615_699);
     }

@@ -2,14 +2,16 @@
 //! folders, the counts.
 
 use super::Clock;
+use crate::checkpoint::losses::{LossRecord, Losses};
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::tracker::Tracker;
 use crate::enrich::cache::Directory;
 use crate::parse::cri::CriParser;
 use crate::reader::Reader;
-use crate::record::FileId;
+use crate::record::{FileId, Span};
 use crate::sink::elasticsearch::schema::Layout;
 use crate::source::disk::LogFolders;
+use crate::source::fingerprint::{Fingerprint, file_id};
 use crate::source::registry::Registry;
 use crate::source::tail::{RECENT_BYTES, TailKey};
 use crate::telemetry::board::Board;
@@ -38,6 +40,8 @@ pub(super) struct Desk {
     pub(super) reader: Reader,
     pub(super) layout: Layout,
     pub(super) registry: Registry,
+    /// What was never read, since the first start.
+    pub(super) losses: Losses,
     pub(super) tracker: Tracker,
     pub(super) cri: CriParser,
     pub(super) directory: Arc<Directory>,
@@ -92,7 +96,8 @@ impl Desk {
             folders,
             reader,
             layout,
-            registry: Registry::new(loaded.entries),
+            registry: Registry::new(loaded.checkpoint.entries),
+            losses: loaded.checkpoint.losses,
             tracker: Tracker::default(),
             cri: CriParser::default(),
             directory,
@@ -172,15 +177,24 @@ impl Desk {
         }
     }
 
-    pub(super) fn on_lost(&self, reason: LostReason, bytes: u64) {
-        self.board.ledger().on_lost_unread(reason, bytes);
-    }
-
-    /// The same, when more may be lost than is known.
-    pub(super) fn on_lost_at_least(&self, reason: LostReason, bytes: u64) {
+    /// A span of a file of `container` is lost. The next checkpoint has it on record. `at_least`: more
+    /// may be lost than is known.
+    pub(super) fn on_lost(&mut self, reason: LostReason, container: &str, span: Span, at_least: bool) {
         let mut ledger = self.board.ledger();
-        ledger.on_lost_unread(reason, bytes);
-        ledger.on_unknown(reason);
+        ledger.on_lost_unread(reason, span.len());
+        if at_least {
+            ledger.on_unknown(reason);
+        }
+        drop(ledger);
+        self.dirty = true;
+        self.losses.push(LossRecord {
+            reason: reason.as_str().to_owned(),
+            container: container.to_owned(),
+            file: format!("{:032x}", span.file.0),
+            start: span.start,
+            end: span.end,
+            at_least,
+        });
     }
 
     /// A file that the last checkpoint knew is gone. Unless it was finished, it may have grown before it went.
@@ -206,7 +220,14 @@ impl Desk {
                 bytes = lost,
                 "a log file was deleted while nobody read it; its rest is lost"
             );
-            self.on_lost(LostReason::DeletedUnread, lost);
+            let container = format!("{namespace}_{pod}_{}/{container}", entry.uid);
+            let print = Fingerprint(entry.fingerprint);
+            let span = Span {
+                file: file_id(&entry.uid, &entry.container, *restart, print, entry.epoch),
+                start: entry.offset,
+                end: entry.size,
+            };
+            self.on_lost(LostReason::DeletedUnread, &container, span, false);
         }
     }
 

@@ -4,6 +4,7 @@ use super::container::Place;
 use super::desk::Desk;
 use super::instance::Instance;
 use crate::reader::FileState;
+use crate::record::{FileId, Span};
 use crate::source::chain::{NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::disk::{GzipFile, Inflated, LogFile};
 use crate::source::tail::{Inode, Tail};
@@ -104,7 +105,7 @@ impl Instance {
             Ok(size) => size,
             Err(error) => return on_error(tail, place, desk, &error),
         };
-        let known = std::mem::replace(&mut tail.size, size).max(size);
+        tail.size = size;
         if size == offset {
             tail.problem = None;
             return Step::End(0);
@@ -117,13 +118,14 @@ impl Instance {
             Err(error) => on_error(tail, place, desk, &error),
             Ok(read) if size < offset || read < recent || buffer[..recent] != *tail.recent.bytes() => {
                 desk.buffer = buffer;
-                return self.on_truncated(at, known, place, desk);
+                return self.on_truncated(at, place, desk);
             }
             Ok(read) if read == recent => Step::Waits,
             Ok(read) => {
                 let chunk = &buffer[recent..read];
                 desk.reader.on_chunk(file, state, chunk, desk.now);
                 tail.recent.push(chunk);
+                tail.own_size = size;
                 tail.last_growth = desk.now;
                 tail.problem = None;
                 desk.read += chunk.len() as u64;
@@ -211,7 +213,7 @@ impl Instance {
     }
 
     /// Other bytes stand where we have read: the file begins anew, under a new epoch.
-    fn on_truncated(&mut self, at: usize, known: u64, place: &Place, desk: &mut Desk) -> Step {
+    fn on_truncated(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Step {
         let tail = &mut self.chain.tails_mut()[at];
         let read = tail.state.as_ref().map_or(0, FileState::read_offset);
         let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or_default());
@@ -221,12 +223,15 @@ impl Instance {
             size = tail.size,
             "a log file was truncated; reading it from its beginning"
         );
-        desk.on_lost_at_least(LostReason::Truncated, known.saturating_sub(read.max(tail.size)));
+        let span = span(tail, read, tail.own_size.max(read));
+        desk.on_lost(LostReason::Truncated, &place.path, span, true);
         if let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) {
             desk.reader.on_file_end(file, state, desk.now);
         }
         let old = tail.key;
         let key = self.chain.restart(at, &mut desk.next_key, desk.now);
+        // What is lost of the old file is on record.
+        self.chain.tails_mut()[at].size = read;
         if let Some(descriptor) = self.descriptors.remove(&old) {
             self.descriptors.insert(key, descriptor);
         }
@@ -295,7 +300,10 @@ pub(super) fn lost(tail: &mut Tail<FileState>, seen: bool, place: &Place, desk: 
             bytes = rest,
             "a log file was deleted before it could be read; its rest is lost"
         );
-        desk.on_lost_at_least(LostReason::DeletedUnread, rest);
+        let span = span(tail, read, tail.size);
+        desk.on_lost(LostReason::DeletedUnread, &place.path, span, true);
+        // It is on record now, and must not be counted again by the next start.
+        tail.size = read;
     }
     Step::Restarted
 }
@@ -303,7 +311,7 @@ pub(super) fn lost(tail: &mut Tail<FileState>, seen: bool, place: &Place, desk: 
 /// A compressed file does not inflate any further. Its rest is counted as far as it is known: by the size that the file
 /// had as plain text, or by its footer, if that is one. What is counted is a lower bound.
 pub(super) fn on_damaged(
-    tail: &Tail<FileState>,
+    tail: &mut Tail<FileState>,
     inflated: u64,
     cut_short: bool,
     place: &Place,
@@ -320,7 +328,15 @@ pub(super) fn on_damaged(
         path,
         inflated, lost, "a compressed log file is damaged; what inflates is shipped, the rest is lost"
     );
-    desk.on_lost_at_least(LostReason::DamagedGzip, lost);
+    let span = span(tail, inflated, inflated + lost);
+    desk.on_lost(LostReason::DamagedGzip, &place.path, span, true);
+    tail.size = inflated;
+}
+
+/// A span of the file.
+fn span(tail: &Tail<FileState>, start: u64, end: u64) -> Span {
+    let file = tail.state.as_ref().map_or(FileId(0), FileState::id);
+    Span { file, start, end }
 }
 
 /// The file itself is not as it should be, or not there: trying again is of no use.

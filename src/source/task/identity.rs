@@ -6,7 +6,7 @@ use super::files::{Descriptor, Source, Step, is_about_the_file, lost, on_damaged
 use super::instance::{Instance, become_compressed};
 use crate::checkpoint::snapshot::Entry;
 use crate::reader::{Cut, FileState};
-use crate::record::Stamp;
+use crate::record::{FileId, Span, Stamp};
 use crate::source::disk::{Inflated, LogFile};
 use crate::source::fingerprint::{Fingerprint, HEAD_BYTES, file_id, fingerprint};
 use crate::source::tail::{Identity, RECENT_BYTES, Tail};
@@ -280,7 +280,7 @@ fn resume(entry: &Entry) -> (Identity, u64, Option<Stamp>, Vec<Cut>) {
 }
 
 /// Where a file is begun whose earlier part is not wanted: after its last whole line.
-fn end_of(tail: &Tail<FileState>, log: Option<&LogFile>, place: &Place, desk: &Desk) -> u64 {
+fn end_of(tail: &Tail<FileState>, log: Option<&LogFile>, place: &Place, desk: &mut Desk) -> u64 {
     let end = match log {
         Some(log) => last_line_end(log, tail.size),
         None => {
@@ -288,7 +288,12 @@ fn end_of(tail: &Tail<FileState>, log: Option<&LogFile>, place: &Place, desk: &D
             desk.folders.gzip_size(&path).map_or(0, u64::from)
         }
     };
-    desk.on_lost(LostReason::StartAtEnd, end);
+    let span = Span {
+        file: FileId(0),
+        start: 0,
+        end,
+    };
+    desk.on_lost(LostReason::StartAtEnd, &place.path, span, false);
     end
 }
 

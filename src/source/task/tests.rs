@@ -20,7 +20,7 @@ struct Bench {
     home: tempfile::TempDir,
     source: Source,
     batches: mpsc::Receiver<Batch>,
-    saves: Receiver<(u64, Vec<Entry>)>,
+    saves: Receiver<(u64, Checkpoint)>,
     /// Documents that came, as (id, message).
     came: Vec<(String, String)>,
     acking: bool,
@@ -41,7 +41,7 @@ fn config_of(home: &tempfile::TempDir) -> config::Source {
 }
 
 /// What the reader thread asked to be saved.
-type Saves = Receiver<(u64, Vec<Entry>)>;
+type Saves = Receiver<(u64, Checkpoint)>;
 
 fn setup(config: &config::Source, disk: &Disk, loaded: Loaded) -> (Source, mpsc::Receiver<Batch>, Saves) {
     let (batches, batches_out) = mpsc::channel(1000);
@@ -111,7 +111,7 @@ impl Bench {
             acking: true,
             saving: true,
             unacked: Vec::new(),
-            checkpoint: snapshot::encode(&[]),
+            checkpoint: snapshot::encode(&Checkpoint::default()),
             config,
             disk,
         }
@@ -221,12 +221,12 @@ impl Bench {
 
     /// The process dies and starts again from its last durable checkpoint.
     fn crash(&mut self) {
-        let entries = snapshot::decode(&self.checkpoint).unwrap();
+        let checkpoint = snapshot::decode(&self.checkpoint).unwrap();
         let (source, batches, saves) = setup(
             &self.config,
             &self.disk,
             Loaded {
-                entries,
+                checkpoint,
                 ..Loaded::default()
             },
         );
@@ -526,7 +526,7 @@ fn start_at_end_holds_for_the_first_listing_of_the_first_start() {
         "2026-11-21T09:00:00.000000000Z stdout F old\n2026-11-21T09:00:00.0000",
     );
     bench.until("the position is durable", |bench| {
-        bench.checkpoint != snapshot::encode(&[])
+        bench.checkpoint != snapshot::encode(&Checkpoint::default())
     });
     bench.append("0.log", "00001Z stdout F m0\n");
     bench.expect(1);
