@@ -175,6 +175,11 @@ impl Sequential {
     pub fn new(file: Box<dyn OpenFile>) -> Sequential {
         Sequential { file, at: 0 }
     }
+
+    /// The file, to be read in another way.
+    pub fn into_file(self) -> Box<dyn OpenFile> {
+        self.file
+    }
 }
 
 impl Read for Sequential {

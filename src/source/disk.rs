@@ -45,9 +45,16 @@ pub struct LogFile {
     pub inode: Inode,
 }
 
+type Inflater = MultiGzDecoder<BufReader<Sequential>>;
+
+fn inflater(file: Box<dyn OpenFile>) -> Inflater {
+    MultiGzDecoder::new(BufReader::with_capacity(GZIP_BUFFER, Sequential::new(file)))
+}
+
 /// An open compressed log file, read from its beginning.
 pub struct GzipFile {
-    decoder: MultiGzDecoder<BufReader<Sequential>>,
+    /// None after damage was found.
+    decoder: Option<Inflater>,
     /// Bytes that came out so far.
     pub inflated: u64,
     /// It was found damaged because it ends too early: its last bytes are no footer.
@@ -155,9 +162,8 @@ impl LogFolders {
 
     /// Opens a compressed log file.
     pub fn open_gzip(&self, relative: &str) -> io::Result<GzipFile> {
-        let file = Sequential::new(self.open_regular(relative)?);
         Ok(GzipFile {
-            decoder: MultiGzDecoder::new(BufReader::with_capacity(GZIP_BUFFER, file)),
+            decoder: Some(inflater(self.open_regular(relative)?)),
             inflated: 0,
             cut_short: false,
         })
@@ -268,7 +274,10 @@ impl GzipFile {
             if filled == buffer.len() {
                 break Inflated::Bytes(filled);
             }
-            match self.decoder.read(&mut buffer[filled..]) {
+            let Some(decoder) = &mut self.decoder else {
+                break Inflated::Damaged(filled);
+            };
+            match decoder.read(&mut buffer[filled..]) {
                 Ok(0) => break Inflated::End(filled),
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -276,12 +285,34 @@ impl GzipFile {
                 Err(error) if error.raw_os_error().is_some() => return Err(error),
                 Err(error) => {
                     self.cut_short = error.kind() == io::ErrorKind::UnexpectedEof;
-                    break Inflated::Damaged(filled);
+                    filled += self.rest_before_damage(filled, &mut buffer[filled..])?;
                 }
             }
         };
         self.inflated += filled as u64;
         Ok(end)
+    }
+
+    /// The bytes before damage that was just found, `filled` bytes into this read. The inflater keeps back
+    /// what it made in the call that fails, so the file is inflated once more, at last byte by byte: then
+    /// that is one byte at most.
+    fn rest_before_damage(&mut self, filled: usize, room: &mut [u8]) -> io::Result<usize> {
+        let Some(decoder) = self.decoder.take().filter(|_| !self.cut_short) else {
+            return Ok(0);
+        };
+        let mut again = inflater(decoder.into_inner().into_inner().into_file());
+        let known = self.inflated + filled as u64;
+        io::copy(&mut again.by_ref().take(known), &mut io::sink())?;
+        let mut rest = 0;
+        while rest < room.len() {
+            match again.read(&mut room[rest..=rest]) {
+                Ok(1) => rest += 1,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error().is_some() => return Err(error),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Ok(rest)
     }
 }
 
@@ -380,6 +411,34 @@ mod tests {
             panic!()
         };
         assert!(some > 1000 && buffer[..some] == text[..some]);
+    }
+
+    #[test]
+    fn a_damaged_gzip_gives_all_that_stands_before_the_damage() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("pods/a_b_c/app");
+        fs::create_dir_all(&dir).unwrap();
+        let text: Vec<u8> = (0..5_000u32).flat_map(|n| n.to_le_bytes()).collect();
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&text).unwrap();
+        let mut file = encoder.finish().unwrap();
+        assert!(file.len() < GZIP_BUFFER, "the inflater gets all of it at once");
+        let damage = file.len() * 3 / 4;
+        file[damage..].fill(0xff);
+        fs::write(dir.join("0.log.1.gz"), &file).unwrap();
+        let mut file = folders(home.path()).open_gzip("a_b_c/app/0.log.1.gz").unwrap();
+        let mut buffer = vec![0; text.len() * 2];
+        let Inflated::Damaged(some) = file.read(&mut buffer).unwrap() else {
+            panic!()
+        };
+        let same = text
+            .iter()
+            .zip(&buffer[..some])
+            .take_while(|(a, b)| a == b)
+            .count();
+        assert!(same > text.len() / 2, "{same} of {some} bytes");
+        assert_eq!(file.inflated, some as u64);
+        assert_eq!(file.read(&mut buffer).unwrap(), Inflated::Damaged(0));
     }
 
     #[test]
