@@ -93,7 +93,9 @@ pub fn run(bytes: &[u8]) {
         let (before, _) = check(&file, step);
         assert!(text.starts_with(&before));
         file.extend(input.rest());
-        assert!(check(&file, step).0.starts_with(&before));
+        // All but the last byte: the inflater may keep that back when it finds damage right after it.
+        let known = before.len().min(MOST).saturating_sub(1);
+        assert!(check(&file, step).0.starts_with(&before[..known]));
     }
 }
 
@@ -118,7 +120,7 @@ fn check(file: &[u8], step: usize) -> (Vec<u8>, Ends) {
         // Asked again, it neither goes on nor waits.
         assert!(matches!(
             reader.read(&mut buffer),
-            Inflated::End(0) | Inflated::Damaged(0)
+            Ok(Inflated::End(0) | Inflated::Damaged(0))
         ));
     }
     let (expected, expected_end) = reference(file);
@@ -136,7 +138,7 @@ fn check(file: &[u8], step: usize) -> (Vec<u8>, Ends) {
 /// Reads until the end, or until there is enough; the room for the text is there already.
 fn read(reader: &mut GzipFile, buffer: &mut [u8], text: &mut Vec<u8>) -> Ends {
     while text.len() < MOST {
-        let (read, ends) = match reader.read(buffer) {
+        let (read, ends) = match reader.read(buffer).expect("the disk is well") {
             Inflated::Bytes(read) => {
                 assert_eq!(read, buffer.len());
                 (read, None)

@@ -78,6 +78,7 @@ fn encoded(mode: JsonMode, message: &[u8]) -> Vec<u8> {
         second: None,
         source_bytes: message.len() as u64,
         skipped: 0,
+        last_part: None,
     };
     let fragment = Fragment {
         tail: b",\"kubernetes\":{},\"tag\":\"t\"".to_vec(),
