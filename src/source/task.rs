@@ -49,6 +49,8 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 /// Deleted files that only we hold are drained for so long when the process ends.
 const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
+/// So often the last checkpoint is tried.
+const LAST_SAVES: u32 = 3;
 /// A batch that waits for the sink's channel is offered again after this.
 const BLOCKED_WAIT: Duration = Duration::from_millis(20);
 
@@ -135,6 +137,7 @@ pub struct Source {
     metadata_version: u64,
     stopping: bool,
     sink_ended: bool,
+    last_saves: u32,
 }
 
 impl Source {
@@ -181,6 +184,7 @@ impl Source {
             metadata_version: 0,
             stopping: false,
             sink_ended: false,
+            last_saves: 0,
         }
     }
 
@@ -219,8 +223,7 @@ impl Source {
                 Err(_) => return,
             }
         }
-        self.begin_last_save(clock());
-        while self.is_saving() {
+        while self.wants_last_save(clock()) {
             match notes.recv() {
                 Ok(note) => self.on_note(note),
                 Err(_) => return,
@@ -459,8 +462,20 @@ impl Source {
         self.publish_ledger();
     }
 
-    /// Asks for the last checkpoint: after the last ack.
-    pub fn begin_last_save(&mut self, clock: Clock) {
+    /// After the last ack: whether the last checkpoint is still to be waited for. One that failed is
+    /// asked for again, a few times.
+    pub fn wants_last_save(&mut self, clock: Clock) -> bool {
+        if self.desk.saving.is_none()
+            && self.last_saves < LAST_SAVES
+            && (self.last_saves == 0 || self.desk.dirty)
+        {
+            self.last_saves += 1;
+            self.begin_last_save(clock);
+        }
+        self.desk.saving.is_some()
+    }
+
+    fn begin_last_save(&mut self, clock: Clock) {
         self.desk.begin_turn(clock);
         let entries = checkpoints::entries(&mut self.containers, &mut self.desk);
         let checkpoint = Checkpoint {
@@ -472,11 +487,6 @@ impl Source {
             // Nobody is there to save it.
             self.desk.saving = None;
         }
-    }
-
-    /// Whether a checkpoint is on its way.
-    pub fn is_saving(&self) -> bool {
-        self.desk.saving.is_some()
     }
 }
 

@@ -421,11 +421,10 @@ impl Agent {
                     let _ended = shipping.end(rest, time.now);
                 }
                 self.source.on_note(Note::SinkEnded);
-                self.source.begin_last_save(time.source());
                 Ending::Saving
             }
             Ending::Saving => {
-                if self.source.is_saving() {
+                if self.source.wants_last_save(time.source()) {
                     return Ending::Saving;
                 }
                 // The spool's thread ends when its commands have ended.

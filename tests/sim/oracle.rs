@@ -135,7 +135,7 @@ fn tokens(world: &mut World) {
         let letter = lettered.contains(&piece.token);
         // Known: when the file with the end of a message is truncated, and the agent has died before it knew that the
         // message was delivered, its first parts are shipped again as a message of their own.
-        let cut_apart = piece.partial && !world.kubelet.truth.truncated.is_empty() && came == 2;
+        let cut_apart = piece.partial && !world.kubelet.truth.truncated.is_empty();
         // The dead-letter file holds a document at least once: after a death before the ack it is tried again.
         let tried_again = letter && came == 1 && world.lives.len() > 1;
         if came + u64::from(letter) > 1 && !cut_apart && !tried_again {
@@ -188,6 +188,8 @@ fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option
             .sum(),
         _ => gone.map(|piece| piece.end - piece.start).sum(),
     };
+    // A frame may have been sent before it was spooled.
+    let twice = twice + world.agent.as_ref().map_or(0, Agent::spool_lost);
     let first = first.unwrap_or_default();
     if there > counted {
         world.fail(format!(
