@@ -2,7 +2,10 @@
 //!
 //! Saving writes `next`, syncs it, renames `current` to `previous` and `next` to `current`, and
 //! syncs the folder. A power cut at any point leaves one whole generation. Loading takes the newest
-//! one that decodes; damage never prevents a start.
+//! one that decodes, `next` when neither of the others does; damage never prevents a start.
+
+#[cfg(test)]
+mod damage;
 
 use super::snapshot::{self, Loaded};
 use crate::disk::{self, Disk, How};
@@ -54,6 +57,12 @@ impl CheckpointFolder {
                 Ok(checkpoint) => return Loaded { checkpoint, ..loaded },
                 Err(damage) => loaded.damage.push(format!("{}: {damage}", path.display())),
             }
+        }
+        // Written and synced before the others were touched: it is all there is when a damaged generation was just
+        // moved aside. Torn it is no damage, because nothing was promised for it.
+        let next = disk::read(self.disk.as_ref(), &self.path.join(NEXT));
+        if let Ok(checkpoint) = next.map_or(Err(snapshot::Damage::Head), |bytes| snapshot::decode(&bytes)) {
+            (loaded.checkpoint, loaded.first_start) = (checkpoint, false);
         }
         loaded
     }

@@ -7,7 +7,7 @@
 
 mod damage;
 mod failures;
-mod memory;
+pub(crate) mod memory;
 mod room;
 mod rough;
 
@@ -283,6 +283,50 @@ fn another_policy_in_the_next_process_protects_all_frames() {
     let (mut spool, recovered) = open(state.path(), drops);
     assert!(recovered.frames.len() > 5);
     assert_eq!(append(&mut spool, None, &big), Appended::Full);
+}
+
+/// 1 GB in 2,000 frames. Red when bodies are read, or when something is done for each frame that looks at the others.
+#[test]
+#[ignore = "writes 1 GB: cargo test -- --ignored 1_gb --nocapture"]
+#[expect(clippy::print_stdout, reason = "the figure is wanted")]
+fn a_spool_of_1_gb_opens_within_a_second() {
+    let state = tempfile::tempdir().unwrap();
+    let quota = Quota {
+        max_bytes: 2 << 30,
+        segment_bytes: 16 << 20,
+        when_full: WhenFull::Block,
+    };
+    let rough = Rough::new(state.path());
+    let (mut spool, _) = Spool::open(&rough.disk(), state.path(), quota, MinFree::Bytes(0)).unwrap();
+    let big = Body {
+        bytes: vec![7; 420_000].into(),
+        ..body(4000)
+    };
+    let parcels = [Parcel {
+        lane: None,
+        body: &big,
+    }; 50];
+    for _ in 0..40 {
+        // Once a second. The bodies behind the last save are read: the 25 MB of the last group.
+        spool.save_delivered().unwrap();
+        let outcomes = spool.append(&parcels, &mut Vec::new());
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Appended::Frame(_)))
+        );
+    }
+    drop(spool);
+    assert!(du(state.path()) >= 1_000_000_000);
+    let before = std::time::Instant::now();
+    let (_, recovered) = open(state.path(), quota);
+    let took = before.elapsed();
+    println!(
+        "a spool of {} MB opened in {took:?}",
+        du(state.path()) / 1_000_000
+    );
+    assert_eq!(recovered.frames.len(), 2000);
+    assert!(took.as_secs_f64() <= 1.0, "{took:?}");
 }
 
 /// Frame 2 is delivered, frame 3 was lost, frame 4 is on hold for an index; 6 was found behind the record.

@@ -7,26 +7,26 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Files by path.
-pub(super) type Files = BTreeMap<PathBuf, Vec<u8>>;
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// The disk.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     files: Arc<Mutex<Files>>,
 }
 
 impl Memory {
-    pub(super) fn with(files: Files) -> Memory {
+    pub(crate) fn with(files: Files) -> Memory {
         Memory {
             files: Arc::new(Mutex::new(files)),
         }
     }
 
-    pub(super) fn disk(&self) -> Disk {
+    pub(crate) fn disk(&self) -> Disk {
         Arc::new(self.clone())
     }
 
-    pub(super) fn files(&self) -> MutexGuard<'_, Files> {
+    pub(crate) fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap()
     }
 }
