@@ -134,6 +134,8 @@ impl<S> Chain<S> {
         };
         old.finished = true;
         old.nameless_since = Some(now);
+        // Nor will it come back compressed: what has its rotation stamp is the new one.
+        old.kind = LogKind::Live;
         let key = take_key(next_key);
         let mut new = Tail::new(key, listed, now);
         new.name = new.name.filter(|name| !name.is_empty());

@@ -101,6 +101,8 @@ pub(crate) struct Agent {
     pub(crate) requests: VecDeque<Request>,
     pub(crate) damage: Vec<String>,
     batches_ended: bool,
+    /// The last checkpoint is durable.
+    pub(crate) is_saved: bool,
 }
 
 /// An order in one line, for traces.
@@ -217,6 +219,7 @@ impl Agent {
             requests: VecDeque::new(),
             damage,
             batches_ended: false,
+            is_saved: true,
         })
     }
 
@@ -377,6 +380,7 @@ impl Agent {
         }
         let durable = self.folder.save(&snapshot::encode(&checkpoint)).is_ok();
         self.notes.push_back(Note::Saved { number, durable });
+        self.is_saved = durable;
         durable.then_some(number)
     }
 

@@ -352,6 +352,8 @@ impl World {
                 self.fail(format!("the agent did not end within 20 s; it is {ending:?}"));
             }
             self.lives.push(life(&agent));
+            // An end whose checkpoint cannot be saved is like a death.
+            self.deaths += u64::from(!agent.is_saved);
             drop(agent);
             self.disk.kill();
             self.requests.clear();

@@ -4,7 +4,7 @@ use super::container::Place;
 use super::desk::{Desk, QUANTUM};
 use super::files::{Descriptor, Source, Step, is_about_the_file, on_error};
 use crate::enrich::cache::Lookup;
-use crate::parse::partial::Partials;
+use crate::parse::partial::{Group, Partials};
 use crate::reader::{Cut, FileState, InstanceState};
 use crate::record::Stream;
 use crate::sink::elasticsearch::schema::fragment;
@@ -255,6 +255,7 @@ impl Instance {
             Step::Bytes(_) | Step::Restarted => true,
             Step::End(_) => {
                 self.finish(at, place, desk);
+                self.close_lost_groups(at, desk);
                 true
             }
             Step::Waits | Step::Stale => false,
@@ -303,6 +304,20 @@ impl Instance {
         become_compressed(tail);
         let key = tail.key;
         self.close(key, desk);
+    }
+
+    /// The process ends: groups that began in a file without a name could not be read again.
+    fn close_lost_groups(&mut self, at: usize, desk: &mut Desk) {
+        let Some(file) = self.chain.tails()[at].state.as_ref().map(FileState::id) else {
+            return;
+        };
+        let Some(state) = &mut self.state else { return };
+        let lost = |(stream, group): (Stream, &Group)| (group.span.file == file).then_some(stream);
+        let streams: Vec<Stream> = state.partials.open().filter_map(lost).collect();
+        for stream in streams {
+            desk.reader.close_group(state, stream, desk.now);
+            desk.dirty = true;
+        }
     }
 
     fn close_groups(&mut self, desk: &mut Desk) {
