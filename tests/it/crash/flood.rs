@@ -7,7 +7,7 @@ use longshore_kit::rude_elasticsearch::RudeElasticsearch;
 use longshore_kit::simkubelet::{ContainerLog, Node};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,14 +17,33 @@ const PAD: usize = 8_000;
 /// Lines that a container writes at once.
 const BURST: u64 = 8;
 const TICK: Duration = Duration::from_millis(5);
-/// Lines that may be written and not delivered; beyond that the containers wait, or the disk would fill.
+/// Lines that may be written and not delivered; beyond that the containers wait, or the disk would fill, until only so many
+/// are left.
 const BACKLOG: u64 = 25_000;
+const LOW: u64 = 8_000;
+/// With fewer than so many they will not have to wait soon.
+const FREE: u64 = 12_000;
 
 /// A running flood.
 pub(super) struct Flood {
     stop: Sender<()>,
-    bytes: Arc<AtomicU64>,
+    gauge: Arc<Gauge>,
+    server: Arc<RudeElasticsearch>,
     thread: JoinHandle<io::Result<()>>,
+}
+
+/// How far it is.
+#[derive(Default)]
+struct Gauge {
+    bytes: AtomicU64,
+    lines: AtomicU64,
+    waits: AtomicBool,
+}
+
+impl Gauge {
+    fn backlog(&self, server: &RudeElasticsearch) -> u64 {
+        self.lines.load(Ordering::SeqCst).saturating_sub(server.count())
+    }
 }
 
 impl Flood {
@@ -49,21 +68,31 @@ impl Flood {
             }
         };
         let (stop, stopped) = channel();
-        let bytes = Arc::<AtomicU64>::default();
+        let gauge = Arc::<Gauge>::default();
         let pace = Pace {
             bytes_per_second,
-            bytes: Arc::clone(&bytes),
+            gauge: Arc::clone(&gauge),
             arrivals: Arc::clone(arrivals),
             server: Arc::clone(server),
         };
         let writers = (0..containers).map(writer).collect();
         let thread = std::thread::spawn(move || pace.run(writers, &stopped));
-        Flood { stop, bytes, thread }
+        Flood {
+            stop,
+            gauge,
+            server: Arc::clone(server),
+            thread,
+        }
+    }
+
+    /// Whether the containers write, and will not have to wait for the agent soon.
+    pub(super) fn is_free(&self) -> bool {
+        !self.gauge.waits.load(Ordering::SeqCst) && self.gauge.backlog(&self.server) < FREE
     }
 
     /// Bytes that were written in all.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::SeqCst)
+        self.gauge.bytes.load(Ordering::SeqCst)
     }
 
     /// Stops the containers.
@@ -78,26 +107,33 @@ impl Flood {
 
 struct Pace {
     bytes_per_second: u64,
-    bytes: Arc<AtomicU64>,
+    gauge: Arc<Gauge>,
     arrivals: Arc<Arrivals>,
     server: Arc<RudeElasticsearch>,
 }
 
 impl Pace {
     fn run(&self, mut writers: Vec<Writer>, stopped: &Receiver<()>) -> io::Result<()> {
+        let Gauge { bytes, lines, waits } = &*self.gauge;
         let (mut began, mut owed_from) = (Instant::now(), 0);
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            let lines: u64 = writers.iter().map(|writer| writer.next).sum();
-            if lines > self.server.count() + BACKLOG {
+            let enough = if waits.load(Ordering::SeqCst) {
+                LOW
+            } else {
+                BACKLOG
+            };
+            let must_wait = self.gauge.backlog(&self.server) > enough;
+            waits.store(must_wait, Ordering::SeqCst);
+            if must_wait {
                 // What was not written meanwhile is not made up for.
-                (began, owed_from) = (Instant::now(), self.bytes.load(Ordering::SeqCst));
+                (began, owed_from) = (Instant::now(), bytes.load(Ordering::SeqCst));
                 continue;
             }
             let owed = owed_from + (self.bytes_per_second as f64 * began.elapsed().as_secs_f64()) as u64;
-            while self.bytes.load(Ordering::SeqCst) < owed {
+            while bytes.load(Ordering::SeqCst) < owed {
                 for writer in &mut writers {
-                    let bytes = writer.write(&self.arrivals)?;
-                    self.bytes.fetch_add(bytes, Ordering::SeqCst);
+                    bytes.fetch_add(writer.write(&self.arrivals)?, Ordering::SeqCst);
+                    lines.fetch_add(BURST, Ordering::SeqCst);
                 }
             }
         }

@@ -42,6 +42,9 @@ fn crash_sigterm_under_a_flood() {
         ended.assert_clean();
         floods.push(speeds.0);
         reads.push(speeds.1);
+        if ends.len().is_multiple_of(50) {
+            tell(&format!("{} restarts", ends.len()));
+        }
     }
     tell(&format!(
         "{} restarts: the containers wrote {}, the agent read {} MB/s; from SIGTERM to the end: {} s",
@@ -125,11 +128,14 @@ impl Stage {
         self.flood.as_ref().map_or(0, Flood::bytes)
     }
 
-    /// An agent in the middle of its work, and how fast the containers wrote and it read by now, in MB/s.
+    /// An agent in the middle of its work, with containers that write without waiting for it, and how fast the containers wrote and it read by now, in MB/s.
     fn agent_at_work(&mut self) -> (Agent, (f64, f64)) {
         let enough = READ + self.chance.below(READ);
         let mut agent = self.lodging.start();
         agent.wait_for("it to read", |agent| agent.status().ledger("read") > 0);
+        let flood = self.flood.as_ref().expect("a flood");
+        agent.wait_for("the containers to write", |_| flood.is_free());
+        let enough = agent.status().ledger("read") + enough;
         let (began, flooded, read) = (Instant::now(), self.flooded(), agent.status().ledger("read"));
         agent.wait_for("it to read more", |agent| agent.status().ledger("read") > enough);
         let speed =
