@@ -2,7 +2,8 @@
 
 use crate::input::Input;
 use crate::tree::Tree;
-use longshore::checkpoint::snapshot::{self, CutEntry, Entry};
+use longshore::checkpoint::losses::LossRecord;
+use longshore::checkpoint::snapshot::{self, Checkpoint, CutEntry, Entry};
 
 /// The first byte chooses the kind of input.
 pub fn run(bytes: &[u8]) {
@@ -15,30 +16,29 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// What is read, written and read again is the same.
-fn stable(bytes: &[u8]) -> Option<Vec<Entry>> {
-    let entries = snapshot::decode(bytes).ok()?;
-    let written = snapshot::encode(&entries);
-    assert_eq!(snapshot::decode(&written).as_ref(), Ok(&entries));
-    assert_eq!(snapshot::encode(&entries), written);
-    Some(entries)
+fn stable(bytes: &[u8]) -> Option<Checkpoint> {
+    let checkpoint = snapshot::decode(bytes).ok()?;
+    let written = snapshot::encode(&checkpoint);
+    assert_eq!(snapshot::decode(&written).as_ref(), Ok(&checkpoint));
+    assert_eq!(snapshot::encode(&checkpoint), written);
+    Some(checkpoint)
 }
 
 /// Lines of JSON as a checkpoint holds them: what is read is what a tree of the text says.
 fn sealed(text: &[u8]) {
-    let lines: Vec<&[u8]> = text
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let is_entry = |line: &&[u8]| !line.starts_with(b"{\"total\"") && !line.starts_with(b"{\"loss\"");
+    let entries: Vec<&[u8]> = lines.take_while(is_entry).collect();
     let head = format!(
         "longshore-checkpoint 1 {:08x} {}\n",
         crc32fast::hash(text),
-        lines.len()
+        entries.len()
     );
-    let Some(entries) = stable(&[head.as_bytes(), text].concat()) else {
+    let Some(checkpoint) = stable(&[head.as_bytes(), text].concat()) else {
         return;
     };
-    assert_eq!(entries.len(), lines.len());
-    for (entry, line) in entries.iter().zip(lines) {
+    assert_eq!(checkpoint.entries.len(), entries.len());
+    for (entry, line) in checkpoint.entries.iter().zip(entries) {
         // Beyond what the tree can hold, or an entry without names: nothing writes them.
         if let Some(tree) = Tree::parse(line).filter(|tree| tree.members().is_some()) {
             told(entry, &tree);
@@ -84,8 +84,12 @@ fn told(entry: &Entry, tree: &Tree) {
 /// A few bytes of a written checkpoint are changed: it is refused, or (a digit in another case) means the same.
 fn damaged(mut input: Input<'_>) {
     let entries: Vec<Entry> = (0..input.below(4)).map(|_| entry(&mut input)).collect();
-    let mut bytes = snapshot::encode(&entries);
-    assert_eq!(stable(&bytes).as_ref(), Some(&entries));
+    let mut checkpoint = Checkpoint::from(entries);
+    for _ in 0..input.below(4) {
+        checkpoint.losses.push(loss(&mut input));
+    }
+    let mut bytes = snapshot::encode(&checkpoint);
+    assert_eq!(stable(&bytes).as_ref(), Some(&checkpoint));
     for _ in 0..input.below(4) {
         let at = usize::from(input.short()) % bytes.len();
         bytes[at] = input.byte();
@@ -94,7 +98,19 @@ fn damaged(mut input: Input<'_>) {
         bytes.truncate(usize::from(input.short()) % (bytes.len() + 1));
     }
     if let Some(found) = stable(&bytes) {
-        assert_eq!(found, entries);
+        assert_eq!(found, checkpoint);
+    }
+}
+
+fn loss(input: &mut Input<'_>) -> LossRecord {
+    let start = input.short().into();
+    LossRecord {
+        reason: input.text(),
+        container: input.text(),
+        file: input.text(),
+        start,
+        end: start + u64::from(input.short()),
+        at_least: input.byte() & 1 == 1,
     }
 }
 

@@ -67,7 +67,7 @@ pub const TARGETS: [Target; 12] = [
     Target {
         name: "checkpoint",
         run: checkpoint::run,
-        modules: &["checkpoint/snapshot.rs"],
+        modules: &["checkpoint/snapshot.rs", "checkpoint/losses.rs"],
     },
     Target {
         name: "spool_segment",
