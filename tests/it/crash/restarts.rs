@@ -9,19 +9,19 @@ use longshore_kit::chance::Chance;
 use longshore_kit::rude_elasticsearch::{Keeping, RudeElasticsearch};
 use longshore_kit::simkubelet::Node;
 use rustix::process::Signal;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Restarts, unless `LONGSHORE_RESTARTS` says otherwise.
 const RESTARTS: u32 = 10;
 const CONTAINERS: usize = 4;
 /// What the containers write per second.
-const FLOOD: u64 = 52_000_000;
+const FLOOD: u64 = 55_000_000;
 /// Less than this is no flood, and fails the test.
 const LEAST_FLOOD: f64 = 50.0;
 /// The agent is told to end when it has read between so many bytes and twice that.
-const READ: u64 = 10 << 20;
+const READ: u64 = 4 << 20;
 /// The end may take so long.
 const END: Duration = Duration::from_secs(5);
 /// SIGKILL comes within this after SIGTERM.
@@ -100,7 +100,11 @@ fn spread(numbers: &mut [f64]) -> String {
     format!("{:.2} … {:.2} … {:.2}", at(0), at(middle), at(last))
 }
 
+/// Two floods at once are none.
+static ONE_FLOOD: Mutex<()> = Mutex::new(());
+
 struct Stage {
+    _alone: MutexGuard<'static, ()>,
     chance: Chance,
     server: Arc<RudeElasticsearch>,
     arrivals: Arc<Arrivals>,
@@ -110,12 +114,14 @@ struct Stage {
 
 impl Stage {
     fn new(test: &str) -> Stage {
+        let alone = ONE_FLOOD.lock().unwrap_or_else(PoisonError::into_inner);
         let server = Arc::new(RudeElasticsearch::start());
         server.keep(Keeping::Ids);
         let arrivals = Arrivals::of(&server);
         let lodging = Lodging::new(&server.url(), "logs-%Y.%m.%d");
         let node = Node::new(lodging.root()).expect("a node");
         Stage {
+            _alone: alone,
             chance: Chance::new(seed(test)),
             flood: Some(Flood::start(&node, CONTAINERS, FLOOD, &arrivals, &server)),
             server,
