@@ -31,6 +31,7 @@ pub mod disk;
 pub mod enrich;
 pub mod flow;
 pub mod lock;
+pub mod mutant;
 pub mod parse;
 pub mod reader;
 pub mod record;

@@ -7,6 +7,7 @@
 
 use super::pod_path::LogKind;
 use super::tail::{Listed, Tail, TailKey};
+use crate::mutant::{self, Mutant};
 use std::time::{Duration, Instant};
 
 /// A file without a name and without a successor is at its end after so long without a byte.
@@ -45,9 +46,14 @@ impl<S> Chain<S> {
         next_key: &mut TailKey,
         now: Instant,
     ) -> Vec<TailKey> {
+        if mutant::is(Mutant::GzSkipped) {
+            listed.retain(|file| !matches!(file.log.kind, LogKind::Compressed { .. }));
+        }
         listed.sort_by(|a, b| order(&a.log.kind).cmp(&order(&b.log.kind)));
         listed.dedup_by(|next, plain| {
-            stamp_of(&next.log.kind).is_some() && stamp_of(&next.log.kind) == stamp_of(&plain.log.kind)
+            !mutant::is(Mutant::GzAndPlainRead)
+                && stamp_of(&next.log.kind).is_some()
+                && stamp_of(&next.log.kind) == stamp_of(&plain.log.kind)
         });
         let mut seen = vec![false; self.tails.len()];
         let mut fresh = Vec::new();
@@ -65,6 +71,7 @@ impl<S> Chain<S> {
         for (tail, seen) in self.tails.iter_mut().zip(&seen) {
             if !seen && tail.name.take().is_some() {
                 tail.nameless_since = Some(now);
+                tail.finished |= mutant::is(Mutant::DeletedForgotten);
             }
         }
         fresh
@@ -165,6 +172,7 @@ impl<S> Chain<S> {
 
     fn find(&self, file: &Listed, seen: &[bool]) -> Option<usize> {
         match &file.log.kind {
+            LogKind::Compressed { .. } if mutant::is(Mutant::GzAndPlainRead) => None,
             LogKind::Compressed { stamp } => {
                 self.tails.iter().position(|tail| tail.rotation() == Some(stamp))
             }

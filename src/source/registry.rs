@@ -7,6 +7,7 @@
 use super::fingerprint::Fingerprint;
 use super::tail::Inode;
 use crate::checkpoint::snapshot::Entry;
+use crate::mutant::{self, Mutant};
 use std::collections::BTreeMap;
 
 /// A container instance: pod uid, container name, restart number.
@@ -47,6 +48,14 @@ impl Registry {
         inode: Inode,
         mut fits: impl FnMut(&Entry) -> bool,
     ) -> Option<Entry> {
+        if mutant::is(Mutant::OffsetOfTheInode) {
+            let known = self.instances.get_mut(instance)?.values_mut();
+            return known.into_iter().find_map(|epochs| {
+                let same = |entry: &Entry| (entry.dev, entry.ino) == (inode.dev, inode.ino);
+                let at = epochs.unclaimed.iter().position(same)?;
+                Some(epochs.unclaimed.remove(at))
+            });
+        }
         let epochs = self.instances.get_mut(instance)?.get_mut(&fingerprint)?;
         let same = |entry: &Entry| entry.ino != 0 && (entry.dev, entry.ino) == (inode.dev, inode.ino);
         epochs.unclaimed.sort_by_key(|entry| (!same(entry), entry.epoch));

@@ -27,6 +27,7 @@ use crate::config;
 use crate::disk::Disk;
 use crate::enrich::cache::Directory;
 use crate::flow::budget::Budget;
+use crate::mutant::{self, Mutant};
 use crate::reader::Reader;
 use crate::record::{Ack, Batch};
 use crate::sink::elasticsearch::encode::EncodeConfig;
@@ -465,9 +466,12 @@ impl Source {
     /// After the last ack: whether the last checkpoint is still to be waited for. One that failed is
     /// asked for again, a few times.
     pub fn wants_last_save(&mut self, clock: Clock) -> bool {
-        if self.desk.saving.is_none()
-            && self.last_saves < LAST_SAVES
-            && (self.last_saves == 0 || self.desk.dirty)
+        let tries = if mutant::is(Mutant::LastSaveSkipped) {
+            0
+        } else {
+            LAST_SAVES
+        };
+        if self.desk.saving.is_none() && self.last_saves < tries && (self.last_saves == 0 || self.desk.dirty)
         {
             self.last_saves += 1;
             self.begin_last_save(clock);

@@ -15,7 +15,8 @@
 //! `source` is the sum of the documents' source bytes. `lane`, `body`, `infl.` are lengths in bytes,
 //! `files` and `rows` are counts. The header's CRC covers what stands before it; each part has its own,
 //! so that a start reads headers only, and what is lost can be named when a body is damaged.
-//! Flag 1: the body is gzip. Flag 2: everything before this frame in its segment was synced.
+//! Flag 1: the body is gzip. Flag 2: everything before this frame in its segment was synced. Flag 4: the
+//! documents were in a request before they came here.
 //!
 //! A frame whose lane is damaged is whole: it has no lane then, and its documents name their index.
 
@@ -31,6 +32,7 @@ const HEADER_LEN_V1: usize = 48;
 const VERSION: u16 = 2;
 const GZIP: u16 = 1;
 const STARTS_GROUP: u16 = 2;
+const SENT: u16 = 4;
 const FILE_LEN: usize = 16;
 const ROW_LEN: usize = 20;
 /// A frame longer than this is damage: bodies are bounded by the batch limits.
@@ -95,6 +97,11 @@ impl Header {
     /// Source bytes of all documents; `None` in version 1, where only the table tells them.
     pub fn source_bytes(&self) -> Option<u64> {
         self.source_bytes
+    }
+
+    /// True when its documents were in a request before they were spooled.
+    pub fn was_sent(&self) -> bool {
+        self.flags & SENT != 0
     }
 
     /// True when everything before this frame in its segment was synced when it was written.
@@ -171,11 +178,20 @@ pub fn encoded_len(lane: Option<&str>, body: &Body) -> u64 {
 
 /// The bytes of a frame that shares its sync with the one before.
 pub fn encode(sequence: u64, lane: Option<&str>, body: &Body) -> Vec<u8> {
-    encode_in_group(sequence, false, lane, body)
+    encode_marked(sequence, Marks::default(), lane, body)
 }
 
-/// The bytes of a frame. `starts_group`: everything before it in its segment is synced.
-pub fn encode_in_group(sequence: u64, starts_group: bool, lane: Option<&str>, body: &Body) -> Vec<u8> {
+/// What a frame says of itself.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Marks {
+    /// Everything before it in its segment is synced.
+    pub starts_group: bool,
+    /// Its documents were in a request before.
+    pub sent: bool,
+}
+
+/// The bytes of a frame.
+pub fn encode_marked(sequence: u64, marks: Marks, lane: Option<&str>, body: &Body) -> Vec<u8> {
     let mut out = Vec::with_capacity(encoded_len(lane, body) as usize);
     out.resize(HEADER_LEN, 0);
     let lane = lane.unwrap_or_default().as_bytes();
@@ -197,11 +213,12 @@ pub fn encode_in_group(sequence: u64, starts_group: bool, lane: Option<&str>, bo
     ];
     out.extend_from_slice(&body.bytes);
     let gzip = if body.encoding == Encoding::Gzip { GZIP } else { 0 };
-    let group = if starts_group { STARTS_GROUP } else { 0 };
+    let group = if marks.starts_group { STARTS_GROUP } else { 0 };
+    let sent = if marks.sent { SENT } else { 0 };
     let mut header = Vec::with_capacity(HEADER_LEN);
     header.extend_from_slice(&MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
-    header.extend_from_slice(&(gzip | group).to_le_bytes());
+    header.extend_from_slice(&(gzip | group | sent).to_le_bytes());
     header.extend_from_slice(&sequence.to_le_bytes());
     header.extend_from_slice(&body.source_bytes().to_le_bytes());
     let lengths = [lane.len(), body.files.len(), body.rows.len(), body.bytes.len()];
@@ -399,7 +416,11 @@ pub(crate) mod tests {
     #[test]
     fn version_2_is_as_released() {
         let golden = include_bytes!("../../tests/golden/spool/frame-v2");
-        assert_eq!(&encode_in_group(7, true, Some("logs-a"), &body(3)), golden);
+        let marks = Marks {
+            starts_group: true,
+            sent: false,
+        };
+        assert_eq!(&encode_marked(7, marks, Some("logs-a"), &body(3)), golden);
         let header = header(golden).unwrap();
         assert!(header.starts_group());
         assert_eq!((header.documents(), header.source_bytes()), (3, Some(300)));

@@ -12,6 +12,7 @@ use super::ranges::Ranges;
 use super::segment::{Found, Gap};
 use crate::config;
 pub use crate::config::WhenFull;
+use crate::mutant::{self, Mutant};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Number of a segment file.
@@ -162,7 +163,7 @@ impl Index {
                 len: found.len,
                 documents: found.documents,
                 source_bytes: found.source_bytes,
-                taken: may_be_sent(found.sequence),
+                taken: found.sent || may_be_sent(found.sequence),
             };
             self.on_appended(found.sequence, located);
         }
@@ -277,7 +278,8 @@ impl Index {
             segment.waiting = segment.waiting.beyond(totals);
             segment.taken -= usize::from(located.taken);
             segment.done.insert(sequence);
-            if segment.open.is_empty() && segment.sealed {
+            let unneeded = segment.open.is_empty() || mutant::is(Mutant::SegmentRemovedUnacked);
+            if unneeded && segment.sealed {
                 self.removable.insert(located.segment);
             }
         }
@@ -362,7 +364,10 @@ impl Index {
         let mut segments = self.segments.iter();
         segments
             .find(|(_, segment)| {
-                segment.sealed && !segment.unlinked && segment.taken == 0 && !segment.open.is_empty()
+                segment.sealed
+                    && !segment.unlinked
+                    && (segment.taken == 0 || mutant::is(Mutant::SentFrameEvicted))
+                    && !segment.open.is_empty()
             })
             .map(|(number, _)| *number)
     }

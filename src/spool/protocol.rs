@@ -13,6 +13,8 @@ pub enum Command {
         body: Body,
         /// The index on hold.
         lane: Option<String>,
+        /// It was in a request before: it is never evicted.
+        sent: bool,
     },
     /// Read a frame back.
     Read(u64),

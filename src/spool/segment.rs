@@ -35,6 +35,8 @@ pub struct Found {
     pub source_bytes: u64,
     /// Everything before it in the segment was synced.
     pub starts_group: bool,
+    /// Its documents were in a request before they were spooled.
+    pub sent: bool,
 }
 
 impl Found {
@@ -107,6 +109,7 @@ fn frame_at(read: &mut ReadAt<'_>, at: u64, len: u64) -> Option<Found> {
         documents: header.documents(),
         source_bytes: source_bytes(read, at, &header)?,
         starts_group: header.starts_group(),
+        sent: header.was_sent(),
     })
 }
 

@@ -77,6 +77,7 @@ mod tests {
             parcel,
             body: body(3),
             lane: None,
+            sent: false,
         };
         let deadline = clock() + 20 * SAVE_INTERVAL;
         while !state.path().join("spool/delivered").exists() {

@@ -4,6 +4,7 @@
 //! ```text
 //! sim --seeds N [--from S]     runs seeds S..S+N, prints what was reached
 //! sim --seed S                 replays one, with its trace
+//! sim --mutants [--seeds N]    switches deliberate bugs on, one by one: each must be found
 //! ```
 
 #![expect(
@@ -19,6 +20,7 @@ mod script;
 mod shrink;
 mod world;
 
+use longshore::mutant::Mutant;
 use script::Script;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -74,6 +76,62 @@ fn replay(script: Script, base: Instant) -> ExitCode {
     }
 }
 
+/// Runs seeds until one is violated: its number and what the oracle said.
+fn first_violation(from: u64, seeds: u64, base: Instant) -> Option<(u64, String)> {
+    let next = AtomicU64::new(from);
+    let found: Mutex<Option<(u64, String)>> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds || found.lock().unwrap().is_some() {
+                        return;
+                    }
+                    // A bug may also end in a panic; that is not the oracle's find.
+                    let script = Script::new(seed);
+                    let ran = std::panic::catch_unwind(|| run(script, base, false));
+                    if let Ok(Some(violation)) = ran.map(|outcome| outcome.violation) {
+                        found.lock().unwrap().get_or_insert((seed, violation));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap()
+}
+
+/// Each deliberate bug must be found by the oracle within so many seeds.
+fn mutants(seeds: u64, base: Instant) -> ExitCode {
+    let mut survivors = 0;
+    for mutant in Mutant::ALL {
+        longshore::mutant::set(mutant);
+        match first_violation(0, seeds, base) {
+            Some((seed, violation)) => {
+                let said = violation.lines().next().unwrap_or_default();
+                println!("{:26} {:5} seeds  {}", format!("{mutant:?}"), seed + 1, cut(said));
+            }
+            None => {
+                survivors += 1;
+                println!("{:26} SURVIVED {seeds} seeds", format!("{mutant:?}"));
+            }
+        }
+    }
+    longshore::mutant::set(Mutant::None);
+    println!(
+        "mutants: {} of {} found, {:.1} s",
+        Mutant::ALL.len() - survivors,
+        Mutant::ALL.len(),
+        base.elapsed().as_secs_f64()
+    );
+    ExitCode::from(u8::from(survivors > 0))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(110).collect()
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str| {
@@ -83,6 +141,9 @@ fn main() -> ExitCode {
     let base = Instant::now();
     if let Some(seed) = number("--seed") {
         return replay(Script::new(seed), base);
+    }
+    if arguments.iter().any(|argument| argument == "--mutants") {
+        return mutants(number("--seeds").unwrap_or(2000), base);
     }
     let (from, seeds) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(200));
     let next = AtomicU64::new(from);

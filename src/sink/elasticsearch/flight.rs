@@ -67,6 +67,8 @@ struct Parcel {
     whole: bool,
     /// Attempts that left these documents where they are.
     attempt: u32,
+    /// Some server may know these documents: they were in a request.
+    sent: bool,
     /// Share of the memory budget; none for what came from the spool.
     permit: u64,
     /// When it came into memory.
@@ -410,6 +412,7 @@ impl Flight {
             body,
             whole,
             attempt: 0,
+            sent: false,
             permit,
             since,
         }

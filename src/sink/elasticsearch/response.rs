@@ -5,6 +5,7 @@
 //! is not a whole `_bulk` answer (HTML, empty, torn, a short item list) is *ambiguous*: the documents
 //! may be stored, and are sent again with the same ids.
 
+use crate::mutant::{self, Mutant};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -114,7 +115,11 @@ fn judge_item(item: &Item<'_>) -> Verdict {
         };
     };
     match error.kind.as_ref() {
+        "version_conflict_engine_exception" if mutant::is(Mutant::ConflictRefused) => {
+            Verdict::Refused(problem())
+        }
         "version_conflict_engine_exception" => Verdict::Duplicate,
+        kind if is_hold(kind, &error.reason) && mutant::is(Mutant::HoldDropped) => Verdict::DroppedByServer,
         kind if is_hold(kind, &error.reason) => Verdict::Hold(problem()),
         _ => match item.status {
             429 | 500..=599 => Verdict::Retry(problem()),

@@ -7,6 +7,7 @@ use super::identity::mark_of;
 use super::instance::Instance;
 use crate::checkpoint::snapshot::{CutEntry, Entry};
 use crate::checkpoint::tracker::Offsets;
+use crate::mutant::{self, Mutant};
 use crate::reader::FileState;
 use crate::record::{Stamp, Stream};
 use crate::source::tail::{RECENT_BYTES, Tail};
@@ -19,6 +20,7 @@ pub(super) fn commit(instance: &Instance, file: &FileState, desk: &Desk) -> (u64
     let unacked = desk
         .tracker
         .lowest(id)
+        .filter(|_| !mutant::is(Mutant::CheckpointAheadOfAck))
         .map(|range| (range.start, range.stamp_before));
     let open = desk
         .reader
@@ -63,7 +65,9 @@ fn offsets(containers: &BTreeMap<String, Container>, desk: &mut Desk) -> Offsets
             .filter_map(|tail| tail.state.as_ref());
         offsets.extend(files.map(|file| (file.id(), commit(instance, file, desk))));
     }
-    desk.tracker.keep_whole(&mut offsets);
+    if !mutant::is(Mutant::JoinedMessageCut) {
+        desk.tracker.keep_whole(&mut offsets);
+    }
     offsets
 }
 

@@ -6,6 +6,7 @@ use crate::checkpoint::losses::{LossRecord, Losses};
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::tracker::Tracker;
 use crate::enrich::cache::Directory;
+use crate::mutant::{self, Mutant};
 use crate::parse::cri::CriParser;
 use crate::reader::Reader;
 use crate::record::{FileId, Span};
@@ -204,7 +205,7 @@ impl Desk {
             self.board.ledger().on_unknown(LostReason::DeletedUnread);
         }
         let lost = entry.size.saturating_sub(entry.offset);
-        if lost > 0 {
+        if lost > 0 && !mutant::is(Mutant::LossNotRecorded) {
             let Entry {
                 namespace,
                 pod,

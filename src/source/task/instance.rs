@@ -4,6 +4,7 @@ use super::container::Place;
 use super::desk::{Desk, QUANTUM};
 use super::files::{Descriptor, Source, Step, is_about_the_file, on_error};
 use crate::enrich::cache::Lookup;
+use crate::mutant::{self, Mutant};
 use crate::parse::partial::{Group, Partials};
 use crate::reader::{Cut, FileState, InstanceState};
 use crate::record::Stream;
@@ -268,6 +269,11 @@ impl Instance {
         if let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) {
             desk.reader.on_file_end(file, state, desk.now);
         }
+        if mutant::is(Mutant::PartialDroppedAtRotation)
+            && let Some(state) = &mut self.state
+        {
+            state.partials = Partials::default();
+        }
         tail.finished = true;
         desk.dirty = true;
         desk.active = true;
@@ -338,7 +344,7 @@ impl Instance {
         if idle.is_empty() {
             return;
         }
-        for (stream, last) in &idle {
+        for (stream, last) in idle.iter().filter(|_| !mutant::is(Mutant::CutNotDurable)) {
             let files = self
                 .chain
                 .tails_mut()
@@ -361,7 +367,7 @@ impl Instance {
     /// True while a cut is not durable; makes the cut when it is.
     fn waits_for_cut(&mut self, desk: &mut Desk) -> bool {
         let Some(cut) = &self.cut else { return false };
-        if cut.save > desk.saved {
+        if cut.save > desk.saved && !mutant::is(Mutant::CutNotDurable) {
             // A save that failed is asked for again.
             desk.dirty = true;
             desk.urgent = true;

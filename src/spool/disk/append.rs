@@ -2,6 +2,7 @@
 
 use super::{Active, Spool};
 use crate::disk::How;
+use crate::mutant::{self, Mutant};
 use crate::record::Body;
 use crate::spool::delivered::SegmentRecord;
 use crate::spool::frame;
@@ -21,6 +22,8 @@ pub struct Parcel<'a> {
     pub lane: Option<&'a str>,
     /// The body.
     pub body: &'a Body,
+    /// It was in a request before: it is never evicted.
+    pub sent: bool,
 }
 
 /// What became of a body.
@@ -130,7 +133,11 @@ impl Spool {
             ..
         } = *item;
         let starts_group = active.written == active.confirmed;
-        let bytes = frame::encode_in_group(sequence, starts_group, parcel.lane, parcel.body);
+        let marks = frame::Marks {
+            starts_group,
+            sent: parcel.sent,
+        };
+        let bytes = frame::encode_marked(sequence, marks, parcel.lane, parcel.body);
         active.file.append(&bytes)?;
         let offset = active.written;
         active.written += len;
@@ -143,7 +150,15 @@ impl Spool {
             return;
         }
         let Some(active) = &mut self.active else { return };
-        if let Err(error) = active.file.sync() {
+        let mut synced = if mutant::is(Mutant::AckBeforeSync) {
+            Ok(())
+        } else {
+            active.file.sync()
+        };
+        if synced.is_err() && mutant::is(Mutant::SyncRetried) {
+            synced = active.file.sync();
+        }
+        if let Err(error) = synced {
             self.on_failed(group, &error);
             return;
         }
@@ -156,7 +171,7 @@ impl Spool {
                 len: item.len,
                 documents: item.parcel.body.documents() as u64,
                 source_bytes: item.parcel.body.source_bytes(),
-                taken: false,
+                taken: item.parcel.sent,
             };
             self.index.on_appended(item.sequence, located);
             group.outcomes[item.at] = Appended::Frame(item.sequence);

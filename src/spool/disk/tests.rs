@@ -34,7 +34,16 @@ fn open(state: &Path, quota: Quota) -> (Spool, Recovered) {
 /// Appends one body by itself.
 pub(crate) fn append(spool: &mut Spool, lane: Option<&str>, body: &Body) -> Appended {
     let mut evicted = Vec::new();
-    let outcome = spool.append(&[Parcel { lane, body }], &mut evicted).remove(0);
+    let outcome = spool
+        .append(
+            &[Parcel {
+                lane,
+                body,
+                sent: false,
+            }],
+            &mut evicted,
+        )
+        .remove(0);
     assert_eq!(evicted, []);
     outcome
 }
@@ -126,7 +135,14 @@ fn a_group_shares_one_sync_and_each_body_has_its_own_number() {
     kept(&mut spool);
     let before = rough.syncs();
     let bodies: Vec<Body> = (1..=40).map(body).collect();
-    let parcels: Vec<Parcel<'_>> = bodies.iter().map(|body| Parcel { lane: None, body }).collect();
+    let parcels: Vec<Parcel<'_>> = bodies
+        .iter()
+        .map(|body| Parcel {
+            lane: None,
+            body,
+            sent: false,
+        })
+        .collect();
     let outcomes = spool.append(&parcels[..20], &mut Vec::new());
     assert_eq!(rough.syncs() - before, 1);
     let frames: Vec<Appended> = (2..22).map(Appended::Frame).collect();
@@ -184,6 +200,7 @@ fn what_is_lost_is_on_record_for_ever() {
     let body = body(30);
     while evicted.is_empty() {
         let parcel = Parcel {
+            sent: false,
             lane: None,
             body: &body,
         };
@@ -226,6 +243,7 @@ fn frames_that_were_handed_out_are_not_evicted_by_the_next_process_either() {
         let mut evicted = Vec::new();
         for _ in 0..400 {
             let parcel = Parcel {
+                sent: false,
                 lane: None,
                 body: &big,
             };
@@ -303,6 +321,7 @@ fn a_spool_of_1_gb_opens_within_a_second() {
         ..body(4000)
     };
     let parcels = [Parcel {
+        sent: false,
         lane: None,
         body: &big,
     }; 50];

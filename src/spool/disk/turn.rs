@@ -13,6 +13,7 @@ struct Append {
     parcel: u64,
     body: Body,
     lane: Option<String>,
+    sent: bool,
 }
 
 /// Carries out commands and tells what became of them. All appends come last and share a sync: what is
@@ -22,7 +23,17 @@ pub fn execute(spool: &mut Spool, commands: Vec<Command>, report: &mut dyn FnMut
     let mut appends = Vec::new();
     for command in commands {
         match command {
-            Command::Append { parcel, body, lane } => appends.push(Append { parcel, body, lane }),
+            Command::Append {
+                parcel,
+                body,
+                lane,
+                sent,
+            } => appends.push(Append {
+                parcel,
+                body,
+                lane,
+                sent,
+            }),
             Command::Read(frame) => read(spool, frame, report),
             Command::Done(frame) => {
                 if let Err(error) = spool.done(frame) {
@@ -58,9 +69,10 @@ fn append(spool: &mut Spool, appends: &[Append], report: &mut dyn FnMut(Report))
     let mut evicted = Vec::new();
     let parcels: Vec<Parcel<'_>> = appends
         .iter()
-        .map(|Append { body, lane, .. }| Parcel {
+        .map(|Append { body, lane, sent, .. }| Parcel {
             lane: lane.as_deref(),
             body,
+            sent: *sent,
         })
         .collect();
     let outcomes = spool.append(&parcels, &mut evicted);

@@ -121,6 +121,7 @@ fn what_is_found_keeps_its_place_and_is_evictable_when_it_was_never_sent() {
         documents: 1,
         source_bytes: 10,
         starts_group: true,
+        sent: false,
     };
     let record = SegmentRecord {
         end: 10 * KIB,

@@ -55,6 +55,8 @@ pub enum Action {
         body: Body,
         /// The index on hold, for a side body.
         lane: Option<String>,
+        /// It was in a request before: it may be stored already, and must not be given up.
+        sent: bool,
     },
     /// Read a frame; answer with [`super::Flight::on_frame`].
     ReadFrame(FrameSeq),

@@ -172,6 +172,7 @@ impl Flight {
         *permit -= share;
         let mut child = self.parcel(parcel.origin, body, false, share, parcel.since);
         child.attempt = parcel.attempt;
+        child.sent = parcel.sent;
         child
     }
 

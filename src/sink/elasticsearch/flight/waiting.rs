@@ -95,7 +95,7 @@ impl Flight {
         if self.phase == Phase::Saving || !self.has_slot(now) {
             return None;
         }
-        let parcel = match self.due.pop_front() {
+        let mut parcel = match self.due.pop_front() {
             Some(parcel) => parcel,
             None if self.is_up() && self.is_congested() => return None,
             None => self.next_unsent()?,
@@ -110,6 +110,7 @@ impl Flight {
             documents: parcel.body.documents(),
             inflated_len: parcel.body.inflated_len,
         };
+        parcel.sent = true;
         self.flying.insert(parcel.id, parcel);
         Some(action)
     }
@@ -161,6 +162,7 @@ impl Flight {
             parcel: parcel.id,
             body: parcel.body.clone(),
             lane: index,
+            sent: parcel.sent,
         };
         self.writing.insert(parcel.id, Writing::Spool { parcel, lane });
         action

@@ -319,8 +319,18 @@ impl Shipping {
                     documents,
                 });
             }
-            Action::Spool { parcel, body, lane } => {
-                return Some(Order::Spool(spool::Command::Append { parcel, body, lane }));
+            Action::Spool {
+                parcel,
+                body,
+                lane,
+                sent,
+            } => {
+                return Some(Order::Spool(spool::Command::Append {
+                    parcel,
+                    body,
+                    lane,
+                    sent,
+                }));
             }
             Action::ReadFrame(frame) => return Some(Order::Spool(spool::Command::Read(frame))),
             Action::FrameDone(frame) => return Some(Order::Spool(spool::Command::Done(frame))),

@@ -4,6 +4,11 @@ use super::rough::{Op, Rough};
 use super::*;
 use std::io::ErrorKind::{Other, StorageFull};
 
+const STARTS_GROUP: frame::Marks = frame::Marks {
+    starts_group: true,
+    sent: false,
+};
+
 const ROOMY: Quota = Quota {
     max_bytes: 1024 * KIB,
     segment_bytes: 16 * KIB,
@@ -17,7 +22,14 @@ fn rough(state: &Path, quota: Quota) -> (Rough, Spool) {
 }
 
 fn group(spool: &mut Spool, bodies: &[Body]) -> Vec<Appended> {
-    let parcels: Vec<Parcel<'_>> = bodies.iter().map(|body| Parcel { lane: None, body }).collect();
+    let parcels: Vec<Parcel<'_>> = bodies
+        .iter()
+        .map(|body| Parcel {
+            lane: None,
+            body,
+            sent: false,
+        })
+        .collect();
     spool.append(&parcels, &mut Vec::new())
 }
 
@@ -48,7 +60,7 @@ fn after_a_failed_write_or_sync_the_group_is_written_again_elsewhere_and_comes_b
         let remains: Vec<u8> = all
             .iter()
             .zip(&frames)
-            .flat_map(|(body, frame)| frame::encode_in_group(*frame, true, None, body))
+            .flat_map(|(body, frame)| frame::encode_marked(*frame, STARTS_GROUP, None, body))
             .collect();
         drop(spool);
         let first = state.path().join("spool/000000000001.segment");
@@ -90,7 +102,17 @@ fn remains_that_are_not_on_record_count_once() {
         .iter()
         .zip(earlier + 1..)
         .enumerate()
-        .flat_map(|(at, (body, frame))| frame::encode_in_group(frame, at == 0, None, body))
+        .flat_map(|(at, (body, frame))| {
+            frame::encode_marked(
+                frame,
+                frame::Marks {
+                    starts_group: at == 0,
+                    sent: false,
+                },
+                None,
+                body,
+            )
+        })
         .collect();
     let whole_first = fs::read(&first).unwrap();
     for cut in (0..=remains.len()).step_by(7) {
@@ -210,6 +232,7 @@ fn an_eviction_that_cannot_be_put_on_record_does_not_happen() {
         let (rough, mut spool) = rough(state.path(), quota);
         let big = body(100);
         let parcel = Parcel {
+            sent: false,
             lane: None,
             body: &big,
         };

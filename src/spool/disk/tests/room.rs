@@ -164,7 +164,14 @@ impl World {
 
     fn append(&mut self) {
         let bodies: Vec<Body> = (0..1 + self.chance.below(5)).map(|_| self.body()).collect();
-        let parcels: Vec<Parcel<'_>> = bodies.iter().map(|body| Parcel { lane: None, body }).collect();
+        let parcels: Vec<Parcel<'_>> = bodies
+            .iter()
+            .map(|body| Parcel {
+                lane: None,
+                body,
+                sent: false,
+            })
+            .collect();
         let mut evicted = Vec::new();
         let outcomes = self.spool.as_mut().unwrap().append(&parcels, &mut evicted);
         for (body, outcome) in bodies.into_iter().zip(outcomes) {

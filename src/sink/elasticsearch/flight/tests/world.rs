@@ -237,7 +237,9 @@ impl World {
                 self.sent += 1;
                 assert!(self.requests.len() <= self.flight.config.max_in_flight);
             }
-            Action::Spool { parcel, body, lane } => {
+            Action::Spool {
+                parcel, body, lane, ..
+            } => {
                 self.spool_writes += 1;
                 self.commands
                     .push_back(SpoolCommand::Write { parcel, body, lane });

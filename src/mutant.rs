@@ -1,0 +1,83 @@
+//! Deliberate bugs, each behind a switch that only the feature `mutants` has: the simulator turns them
+//! on one by one, and its oracle must find each of them. Without the feature [`is`] is always false,
+//! and the compiler leaves nothing of this behind.
+
+/// A bug that can be switched on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[expect(
+    missing_docs,
+    reason = "the names say what the bugs are; the simulator's table says more"
+)]
+pub enum Mutant {
+    None,
+    AckBeforeSync,
+    FolderNotSynced,
+    CheckpointAheadOfAck,
+    TruncationUnnoticed,
+    PartialDroppedAtRotation,
+    GzSkipped,
+    GzAndPlainRead,
+    DeletedForgotten,
+    ConflictRefused,
+    SegmentRemovedUnacked,
+    OffsetOfTheInode,
+    CutNotDurable,
+    SyncRetried,
+    DeadLetterNotSynced,
+    SentFrameEvicted,
+    CheckpointNotSynced,
+    JoinedMessageCut,
+    LossNotRecorded,
+    HoldDropped,
+    LastSaveSkipped,
+}
+
+impl Mutant {
+    /// Every bug.
+    pub const ALL: [Mutant; 20] = [
+        Mutant::AckBeforeSync,
+        Mutant::FolderNotSynced,
+        Mutant::CheckpointAheadOfAck,
+        Mutant::TruncationUnnoticed,
+        Mutant::PartialDroppedAtRotation,
+        Mutant::GzSkipped,
+        Mutant::GzAndPlainRead,
+        Mutant::DeletedForgotten,
+        Mutant::ConflictRefused,
+        Mutant::SegmentRemovedUnacked,
+        Mutant::OffsetOfTheInode,
+        Mutant::CutNotDurable,
+        Mutant::SyncRetried,
+        Mutant::DeadLetterNotSynced,
+        Mutant::SentFrameEvicted,
+        Mutant::CheckpointNotSynced,
+        Mutant::JoinedMessageCut,
+        Mutant::LossNotRecorded,
+        Mutant::HoldDropped,
+        Mutant::LastSaveSkipped,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+static ACTIVE: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// Whether the bug is switched on.
+#[inline(always)]
+pub fn is(mutant: Mutant) -> bool {
+    #[cfg(feature = "mutants")]
+    {
+        ACTIVE.load(std::sync::atomic::Ordering::Relaxed) == mutant as u8
+    }
+    #[cfg(not(feature = "mutants"))]
+    {
+        let _ = mutant;
+        false
+    }
+}
+
+/// Switches a bug on for this process, in place of the one before; [`Mutant::None`] for none.
+#[cfg(feature = "mutants")]
+pub fn set(mutant: Mutant) {
+    ACTIVE.store(mutant as u8, std::sync::atomic::Ordering::Relaxed);
+}
