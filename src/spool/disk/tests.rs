@@ -10,6 +10,7 @@ mod failures;
 pub(crate) mod memory;
 mod room;
 mod rough;
+mod turns;
 
 use super::*;
 use crate::disk;

@@ -289,3 +289,60 @@ fn a_segment_that_cannot_be_removed_is_removed_later() {
         assert_eq!((sequences(&recovered), recovered.damage), (vec![], vec![]));
     }
 }
+
+/// Red when a start trusts the header of a frame that nothing has confirmed.
+#[test]
+fn a_frame_that_a_power_cut_tore_was_never_confirmed_and_is_no_loss() {
+    let state = tempfile::tempdir().unwrap();
+    let (_, mut spool) = rough(state.path(), ROOMY);
+    let first = kept(&mut spool);
+    drop(spool);
+    let path = state.path().join("spool/000000000001.segment");
+    let whole_first = fs::read(&path).unwrap();
+    let torn = frame::encode_in_group(first + 1, true, None, &body(3));
+    let later = frame::encode_in_group(first + 2, false, None, &body(2));
+    for zeros in [frame::HEADER_LEN, torn.len() - 5] {
+        let mut torn = torn.clone();
+        torn[zeros..].fill(0);
+        fs::write(&path, [&whole_first[..], &torn, &later].concat()).unwrap();
+        let (mut spool, recovered) = open(state.path(), ROOMY);
+        assert_eq!(sequences(&recovered), [first, first + 2]);
+        assert_eq!(recovered.damage.len(), 1);
+        assert!(spool.losses().is_empty(), "{:?}", recovered.damage);
+        assert!(kept(&mut spool) > first + 2);
+        // Neither is it found, nor told again.
+        spool.close().unwrap();
+        let (spool, recovered) = open(state.path(), ROOMY);
+        assert_eq!((recovered.frames.len(), recovered.damage), (3, vec![]));
+        assert!(spool.losses().is_empty());
+        drop(spool);
+        fs::remove_dir_all(state.path().join("spool")).unwrap();
+        fs::create_dir(state.path().join("spool")).unwrap();
+    }
+}
+
+/// Red when a segment goes before what is lost in it is on record.
+#[test]
+fn a_segment_with_a_damaged_frame_stays_until_the_loss_is_on_record() {
+    let state = tempfile::tempdir().unwrap();
+    let (rough, mut spool) = rough(state.path(), ROOMY);
+    let frame = kept(&mut spool);
+    spool.save_delivered().unwrap();
+    let path = state.path().join("spool/000000000001.segment");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(matches!(spool.read(frame), Reading::Lost(_)));
+    rough.fail(Op::Rename, Other);
+    rough.fail(Op::Rename, Other);
+    assert!(spool.close().is_err());
+    assert_eq!(rough.failures_left(), 0);
+    assert_eq!(segments(state.path()).len(), 1);
+    drop(spool);
+    let (mut spool, _) = open(state.path(), ROOMY);
+    assert!(matches!(spool.read(frame), Reading::Lost(_)));
+    spool.close().unwrap();
+    assert_eq!(segments(state.path()).len(), 0);
+    let (spool, _) = open(state.path(), ROOMY);
+    assert_eq!(spool.losses().totals(Reason::Damaged), Totals::one(3, 300));
+}

@@ -49,7 +49,7 @@ impl World {
             rough,
             quota: Quota {
                 max_bytes: 256 * KIB,
-                segment_bytes: 24 * KIB,
+                segment_bytes: 16 * KIB,
                 when_full,
             },
             folder,
