@@ -12,6 +12,7 @@
 //! and drops its channel; the sink sends or spools what it has and ends; then the reader saves the
 //! last checkpoint; then the rest stops. A thread that ends by itself ends the agent with an error.
 
+mod descriptors;
 mod ended;
 
 pub use ended::Ended;
@@ -303,8 +304,10 @@ impl Agent {
         notes: Sender<Note>,
     ) -> Setup {
         let elasticsearch = &self.config.sink.elasticsearch;
+        let mut source = self.config.source.clone();
+        source.max_open_files = descriptors::for_log_files(source.max_open_files);
         Setup {
-            source: self.config.source.clone(),
+            source,
             metadata_wait: self.config.enrich.kubernetes.metadata_wait,
             limits: (&self.config.batch).into(),
             encode: (&self.config).into(),

@@ -17,7 +17,7 @@ use crate::record::{Metadata, Stamp};
 use crate::sink::dead_letter;
 use crate::sink::elasticsearch::encode::EncodeConfig;
 use crate::sink::elasticsearch::schema::fragment;
-use crate::source::disk::LogFolders;
+use crate::source::disk::{Links, LogFolders};
 use crate::source::fingerprint::{file_id, fingerprint};
 use crate::source::pod_path::{LogKind, LogName, PodName};
 use anyhow::Context;
@@ -202,7 +202,7 @@ fn container_id(config: &Config, origin: &Origin) -> Option<String> {
     let PodName { namespace, pod, uid } = &origin.pod;
     let container = &origin.container;
     let log = format!("{namespace}_{pod}_{uid}/{container}/{}.log", origin.log.restart);
-    folders.container_id(pod, namespace, container, &log)
+    Links::default().container_id(&folders, 0, [pod, namespace, container, &log])
 }
 
 /// One reader for all files, as in a run.

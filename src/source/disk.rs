@@ -29,6 +29,15 @@ pub struct LogFolders {
     pub docker_roots: Vec<PathBuf>,
 }
 
+/// The names in kubelet's directory of links, as last listed.
+#[derive(Debug, Default)]
+pub struct Links {
+    names: Vec<Box<str>>,
+    changed: Option<i128>,
+    settled: bool,
+    turn: Option<u64>,
+}
+
 /// When a directory was last changed: device, inode, and mtime in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DirStamp {
@@ -187,29 +196,6 @@ impl LogFolders {
         Ok((stat.len, inode(&stat)))
     }
 
-    /// The container id in the name of kubelet's link to the log of this restart:
-    /// `<pod>_<namespace>_<container>-<id>.log` (kubelet, `legacyLogSymlink`).
-    pub fn container_id(&self, pod: &str, namespace: &str, container: &str, log: &str) -> Option<String> {
-        let prefix = format!("{pod}_{namespace}_{container}-");
-        for entry in self.disk.list(&self.containers_dir).ok()? {
-            let Ok(name) = entry.name.into_string() else {
-                continue;
-            };
-            let id = name
-                .strip_prefix(&prefix)
-                .and_then(|rest| rest.strip_suffix(".log"));
-            let Some(id) = id.filter(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
-            else {
-                continue;
-            };
-            let target = self.disk.link(&self.containers_dir.join(&name)).ok()?;
-            if target.ends_with(log) {
-                return Some(id.to_owned());
-            }
-        }
-        None
-    }
-
     fn open_regular(&self, relative: &str) -> io::Result<Box<dyn OpenFile>> {
         let place = self.place(relative, true)?;
         self.disk.open_beneath(&place.root, &place.relative)
@@ -236,6 +222,59 @@ impl LogFolders {
             }
         }
         Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Links {
+    /// The container id in the name of kubelet's link to the log of this restart:
+    /// `<pod>_<namespace>_<container>-<id>.log` (kubelet, `legacyLogSymlink`). In one `turn` the directory is listed once
+    /// at most, and only when it has changed.
+    pub fn container_id(
+        &mut self,
+        folders: &LogFolders,
+        turn: u64,
+        [pod, namespace, container, log]: [&str; 4],
+    ) -> Option<String> {
+        if self.turn != Some(turn) {
+            self.turn = Some(turn);
+            self.refresh(folders);
+        }
+        let prefix = format!("{pod}_{namespace}_{container}-");
+        let from = self.names.partition_point(|name| name.as_ref() < prefix.as_str());
+        let of_container = self.names[from..]
+            .iter()
+            .map_while(|name| Some((name, name.strip_prefix(&prefix)?.strip_suffix(".log")?)));
+        for (name, id) in of_container {
+            if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                continue;
+            }
+            let target = folders.disk.link(&folders.containers_dir.join(name.as_ref()));
+            if target.is_ok_and(|target| target.ends_with(log)) {
+                return Some(id.to_owned());
+            }
+        }
+        None
+    }
+
+    fn refresh(&mut self, folders: &LogFolders) {
+        let changed = folders
+            .disk
+            .stat(&folders.containers_dir)
+            .map(|stat| stat.changed)
+            .ok();
+        let same = changed.is_some() && changed == self.changed;
+        if same && self.settled {
+            return;
+        }
+        // Listed once more in a later turn: two changes may have the same time.
+        self.settled = same;
+        let entries = folders.disk.list(&folders.containers_dir).unwrap_or_default();
+        let names = entries
+            .into_iter()
+            .filter_map(|entry| entry.name.into_string().ok());
+        self.names = names.map(String::into_boxed_str).collect();
+        self.names.sort_unstable();
+        self.changed = changed;
     }
 }
 
@@ -449,7 +488,14 @@ mod tests {
         let id = "0123456789abcdef".repeat(4);
         let link = folders.containers_dir.join(format!("web_shop_app-{id}.log"));
         symlink("/var/log/pods/shop_web_u/app/3.log", link).unwrap();
-        assert_eq!(folders.container_id("web", "shop", "app", "app/3.log"), Some(id));
-        assert_eq!(folders.container_id("web", "shop", "app", "app/2.log"), None);
+        let mut links = Links::default();
+        let mut find = |turn, log| links.container_id(&folders, turn, ["web", "shop", "app", log]);
+        assert_eq!(find(1, "app/3.log"), Some(id));
+        assert_eq!(find(1, "app/2.log"), None);
+        let later = "fedcba9876543210".repeat(4);
+        let link = folders.containers_dir.join(format!("web_shop_app-{later}.log"));
+        symlink("/var/log/pods/shop_web_u/app/4.log", link).unwrap();
+        assert_eq!(find(1, "app/4.log"), None, "listed once a turn");
+        assert_eq!(find(2, "app/4.log"), Some(later));
     }
 }

@@ -17,6 +17,8 @@ pub type InstanceKey = (String, String, u32);
 #[derive(Debug, Default)]
 pub struct Registry {
     instances: BTreeMap<InstanceKey, BTreeMap<Fingerprint, Epochs>>,
+    /// The highest restart number that the checkpoint knew, by pod uid and container.
+    highest: BTreeMap<(String, String), u32>,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +33,9 @@ impl Registry {
     pub fn new(entries: Vec<Entry>) -> Registry {
         let mut registry = Registry::default();
         for entry in entries {
+            let of_container = (entry.uid.clone(), entry.container.clone());
+            let highest = registry.highest.entry(of_container).or_default();
+            *highest = entry.restart.max(*highest);
             let key = (entry.uid.clone(), entry.container.clone(), entry.restart);
             let epochs = registry.epochs(key, Fingerprint(entry.fingerprint));
             epochs.next = epochs.next.max(entry.epoch + 1);
@@ -61,6 +66,11 @@ impl Registry {
         epochs.unclaimed.sort_by_key(|entry| (!same(entry), entry.epoch));
         let at = epochs.unclaimed.iter().position(&mut fits)?;
         Some(epochs.unclaimed.remove(at))
+    }
+
+    /// The highest restart number of a container that the checkpoint knew. Told once.
+    pub fn take_highest(&mut self, uid: &str, container: &str) -> Option<u32> {
+        self.highest.remove(&(uid.to_owned(), container.to_owned()))
     }
 
     /// Where the unclaimed entries of files that begin with `fingerprint` go on.

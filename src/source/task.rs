@@ -52,6 +52,8 @@ const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 /// So often the last checkpoint is tried.
 const LAST_SAVES: u32 = 3;
+/// A container that has found no free descriptor is polled again after this.
+const STARVED_WAIT: Duration = Duration::from_millis(10);
 /// A batch that waits for the sink's channel is offered again after this.
 const BLOCKED_WAIT: Duration = Duration::from_millis(20);
 
@@ -135,6 +137,8 @@ pub struct Source {
     save_at: Instant,
     status_at: Instant,
     audit_at: Instant,
+    /// The last turn in which descriptors were missing and none could be closed.
+    crowded_turn: u64,
     metadata_version: u64,
     stopping: bool,
     sink_ended: bool,
@@ -182,6 +186,7 @@ impl Source {
             save_at: now,
             status_at: now,
             audit_at: now,
+            crowded_turn: 0,
             metadata_version: 0,
             stopping: false,
             sink_ended: false,
@@ -278,12 +283,12 @@ impl Source {
             if let Some(container) = self.containers.get_mut(&path) {
                 container.poll(&mut self.desk, !blocked);
                 self.collect();
+                self.make_room(&path);
             }
         }
         self.desk.blocked = blocked;
         self.desk.reader.poll(self.desk.now);
         self.collect();
-        self.trim_descriptors();
         self.audit_when_due();
         self.save_when_due();
         self.publish();
@@ -400,11 +405,23 @@ impl Source {
         self.desk.publish_ledger(held);
     }
 
-    /// Closes the descriptors that were not used for longest, down to the limit.
-    fn trim_descriptors(&mut self) {
+    /// When a container has found the limit of descriptors reached, others are closed at once, and it is polled again soon.
+    fn make_room(&mut self, path: &str) {
         if !std::mem::take(&mut self.desk.starved) {
             return;
         }
+        if let Some(container) = self.containers.get_mut(path) {
+            container.wake(self.desk.now + STARVED_WAIT);
+        }
+        // Where nothing could be closed in this turn there is nothing to be closed.
+        if self.crowded_turn != self.desk.turns && !self.trim_descriptors() {
+            self.crowded_turn = self.desk.turns;
+        }
+    }
+
+    /// Closes the descriptors that were not used for longest: an eighth of all. Never one with unread bytes, nor that of a
+    /// deleted file. False when there is none to close.
+    fn trim_descriptors(&mut self) -> bool {
         let mut idle: Vec<(Instant, String, u32, u64)> = Vec::new();
         for (path, container) in &self.containers {
             idle.extend(
@@ -423,11 +440,13 @@ impl Source {
         } else {
             over
         };
+        let any = !idle.is_empty();
         for (_, path, restart, key) in idle.into_iter().take(surplus) {
             if let Some(container) = self.containers.get_mut(&path) {
                 container.close(restart, key, &mut self.desk);
             }
         }
+        any
     }
 
     /// The end begins. What was deleted since the last poll is seen only now.

@@ -60,16 +60,19 @@ pub enum LostReason {
     Truncated,
     /// The rest of a compressed file does not inflate.
     DamagedGzip,
+    /// Files that came and went while nobody looked: there are traces of them, and nobody knows their sizes.
+    NeverSeen,
     /// `source.start_at` is `end`: the part before the first start, skipped on request.
     StartAtEnd,
 }
 
 impl LostReason {
     /// Every reason.
-    pub const ALL: [LostReason; 4] = [
+    pub const ALL: [LostReason; 5] = [
         LostReason::DeletedUnread,
         LostReason::Truncated,
         LostReason::DamagedGzip,
+        LostReason::NeverSeen,
         LostReason::StartAtEnd,
     ];
 
@@ -79,6 +82,7 @@ impl LostReason {
             LostReason::DeletedUnread => "deleted_unread",
             LostReason::Truncated => "truncated",
             LostReason::DamagedGzip => "damaged_gzip",
+            LostReason::NeverSeen => "never_seen",
             LostReason::StartAtEnd => "start_at_end",
         }
     }

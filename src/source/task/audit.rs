@@ -135,33 +135,53 @@ impl Instance {
     /// none has come after [`UNSEEN_QUIET`], the descriptor is closed, and the rest counts as lost.
     fn give_up(&mut self, at: usize, place: &Place, desk: &mut Desk) {
         let tail = &self.chain.tails()[at];
-        let (key, nameless_since) = (tail.key, tail.nameless_since);
+        let (key, since) = (tail.key, tail.nameless_since);
+        let waited = since.is_some_and(|since| desk.now.saturating_duration_since(since) >= UNSEEN_QUIET);
+        if !self.take_twin(at, place, desk) && waited {
+            self.close(key, desk);
+        }
+    }
+
+    /// Looks for the file at `at`, which has lost its name, among the compressed files that nobody has looked into, and goes
+    /// on there. True when it was found; its place in the chain is another one then.
+    pub(super) fn take_twin(&mut self, at: usize, place: &Place, desk: &mut Desk) -> bool {
+        let tail = &self.chain.tails()[at];
+        let (key, size) = (tail.key, tail.size);
+        let known = tail.identity.map(|identity| identity.fingerprint);
         let unknown: Vec<TailKey> = self.unknown_twins().collect();
         for twin in unknown {
-            let Some(twin) = self.chain.tails().iter().position(|tail| tail.key == twin) else {
+            let tails = self.chain.tails();
+            let Some(twin) = tails.iter().position(|tail| tail.key == twin) else {
                 continue;
             };
+            // An error is met again at the next try.
             let Ok(head) = self.head(twin, place, desk) else {
                 continue;
             };
             let print = fingerprint(&head, true);
-            let known = self.chain.tails()[at]
-                .identity
-                .map(|identity| identity.fingerprint);
-            // An error is met again at the next audit.
-            let adopted = print
-                .filter(|print| Some(*print) == known)
-                .map(|print| self.adopt(twin, print, place, desk));
+            if known.is_none() && self.holds(twin, size, place, desk) {
+                // Nothing of it was shipped: what its twin gives is all of it.
+                self.close(key, desk);
+                self.chain.remove(at);
+                return true;
+            }
+            let same = print.filter(|print| Some(*print) == known);
+            let adopted = same.map(|print| self.adopt(twin, print, place, desk));
             if let Some(Ok(true)) = adopted {
                 self.close(key, desk);
                 let tails = self.chain.tails_mut().iter_mut();
                 tails.filter(|tail| tail.key == key).for_each(become_compressed);
-                return;
+                return true;
             }
         }
-        if nameless_since.is_some_and(|since| desk.now.saturating_duration_since(since) >= UNSEEN_QUIET) {
-            self.close(key, desk);
-        }
+        false
+    }
+
+    /// Whether the compressed file at `at` has at least so many bytes.
+    fn holds(&self, at: usize, size: u64, place: &Place, desk: &Desk) -> bool {
+        let name = self.chain.tails()[at].name.as_deref().unwrap_or_default();
+        let footer = desk.folders.gzip_size(&format!("{}/{name}", place.path));
+        footer.is_ok_and(|footer| u64::from(footer) >= size)
     }
 }
 

@@ -8,14 +8,18 @@ use crate::record::Metadata;
 use crate::source::disk::DirStamp;
 use crate::source::pod_path::PodName;
 use crate::source::tail::{Listed, TailKey};
+use crate::telemetry::ledger::LostReason;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
+use tracing::warn;
 
 /// Quiet containers are polled at least this often.
 const LONGEST_POLL: Duration = Duration::from_secs(1);
 /// Containers that gave so much in one poll are polled at the next tick, slower ones at every second.
 const HOT_BYTES: usize = 64 * 1024;
+/// So many instances may have come and gone between two listings.
+const MOST_MISSED: u32 = 1_000;
 /// A directory that was changed so shortly before a listing may change again within the same mtime.
 const MTIME_GRAIN_MS: i128 = 50;
 
@@ -40,6 +44,8 @@ pub(super) struct Container {
     pub(super) must_list: bool,
     /// It was there when the agent started.
     initial: bool,
+    /// The highest restart number that was ever seen.
+    highest: Option<u32>,
     gone: bool,
     problem: Option<String>,
 }
@@ -62,6 +68,7 @@ impl Container {
             listed_at: None,
             must_list: true,
             initial,
+            highest: None,
             gone: false,
             problem: None,
         }
@@ -185,6 +192,11 @@ impl Container {
         for file in files {
             by_restart.entry(file.log.restart).or_default().push(file);
         }
+        if self.listed_at.is_none() {
+            let PodName { uid, .. } = &self.place.pod;
+            self.highest = desk.registry.take_highest(uid, &self.place.container);
+        }
+        self.count_missed(by_restart.keys().copied(), desk);
         for (restart, files) in by_restart {
             let instance = self
                 .instances
@@ -192,6 +204,28 @@ impl Container {
                 .or_insert_with(|| Instance::new(&self.place, restart, desk.now));
             let skip_old = desk.start_at_end && self.initial && self.listed_at.is_none();
             instance.on_listing(files, skip_old, &self.place, desk);
+        }
+    }
+
+    /// Restart numbers between the highest that was known and those that are there now: such instances came and went.
+    fn count_missed(&mut self, present: impl Iterator<Item = u32>, desk: &mut Desk) {
+        for restart in present {
+            let missed = self
+                .highest
+                .map_or(0, |highest| restart.saturating_sub(highest).saturating_sub(1));
+            if missed > 0 {
+                warn!(
+                    path = self.place.path,
+                    missed, "container instances came and went before their logs were seen"
+                );
+            }
+            // A number out of all proportion is no kubelet's.
+            for _ in 0..missed.min(MOST_MISSED) {
+                let mut ledger = desk.board.ledger();
+                ledger.on_lost_unread(LostReason::NeverSeen, 0);
+                ledger.on_unknown(LostReason::NeverSeen);
+            }
+            self.highest = self.highest.max(Some(restart));
         }
     }
 
@@ -263,7 +297,7 @@ impl Container {
 }
 
 /// What is known of an instance; the container id may come from the name of kubelet's link.
-fn lookup(place: &Place, restart: u32, desk: &Desk) -> Lookup {
+fn lookup(place: &Place, restart: u32, desk: &mut Desk) -> Lookup {
     let asked = cache::Instance {
         namespace: &place.pod.namespace,
         pod: &place.pod.pod,
@@ -280,10 +314,11 @@ fn lookup(place: &Place, restart: u32, desk: &Desk) -> Lookup {
     found
 }
 
-fn link_id(metadata: &mut Metadata, place: &Place, restart: u32, desk: &Desk) {
+fn link_id(metadata: &mut Metadata, place: &Place, restart: u32, desk: &mut Desk) {
     if metadata.container_id.is_none() {
         let log = format!("{}/{restart}.log", place.path);
         let PodName { namespace, pod, .. } = &place.pod;
-        metadata.container_id = desk.folders.container_id(pod, namespace, &place.container, &log);
+        let asked: [&str; 4] = [pod, namespace, &place.container, &log];
+        metadata.container_id = desk.links.container_id(&desk.folders, desk.turns, asked);
     }
 }

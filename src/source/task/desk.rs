@@ -11,7 +11,7 @@ use crate::parse::cri::CriParser;
 use crate::reader::Reader;
 use crate::record::{FileId, Span};
 use crate::sink::elasticsearch::schema::Layout;
-use crate::source::disk::LogFolders;
+use crate::source::disk::{Links, LogFolders};
 use crate::source::fingerprint::{Fingerprint, file_id};
 use crate::source::registry::Registry;
 use crate::source::tail::{RECENT_BYTES, TailKey};
@@ -38,6 +38,7 @@ pub(super) struct Counts {
 /// What all containers of a reader thread share.
 pub(super) struct Desk {
     pub(super) folders: LogFolders,
+    pub(super) links: Links,
     pub(super) reader: Reader,
     pub(super) layout: Layout,
     pub(super) registry: Registry,
@@ -95,6 +96,7 @@ impl Desk {
     ) -> Desk {
         Desk {
             folders,
+            links: Links::default(),
             reader,
             layout,
             registry: Registry::new(loaded.checkpoint.entries),

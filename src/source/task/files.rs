@@ -147,7 +147,7 @@ impl Instance {
     }
 
     /// Whether there may be something to read; a file that is closed is looked at by name first.
-    fn has_unread(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<bool, Step> {
+    pub(super) fn has_unread(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Result<bool, Step> {
         let tail = &mut self.chain.tails_mut()[at];
         if self.descriptors.contains_key(&tail.key) {
             return Ok(true);
@@ -163,7 +163,7 @@ impl Instance {
         }
         tail.size = size;
         tail.problem = None;
-        Ok(tail.state.as_ref().is_none_or(|file| file.read_offset() != size))
+        Ok(tail.state.as_ref().map_or(0, FileState::read_offset) != size)
     }
 
     fn read_gzip(&mut self, at: usize, limit: usize, place: &Place, desk: &mut Desk) -> Step {
@@ -250,6 +250,10 @@ impl Instance {
         if self.descriptors.contains_key(&tail.key) {
             return Ok(());
         }
+        if tail.name.is_none() && self.take_twin(at, place, desk) {
+            return Err(Step::Restarted);
+        }
+        let tail = &mut self.chain.tails_mut()[at];
         let Some(name) = &tail.name else {
             return Err(lost(tail, seen, place, desk));
         };
@@ -308,6 +312,9 @@ pub(super) fn lost(tail: &mut Tail<FileState>, seen: bool, place: &Place, desk: 
         desk.on_lost(LostReason::DeletedUnread, &place.path, span, true);
         // It is on record now, and must not be counted again by the next start.
         tail.size = read;
+    } else {
+        // It may have grown since it was looked at by name.
+        desk.board.ledger().on_unknown(LostReason::DeletedUnread);
     }
     Step::Restarted
 }

@@ -189,6 +189,10 @@ impl Instance {
             head.truncate(bytes);
             return Ok(head);
         }
+        // Where descriptors are scarce, an empty file gets none.
+        if desk.open_files >= desk.max_open_files && !self.has_unread(at, place, desk)? {
+            return Ok(Vec::new());
+        }
         self.open(at, place, desk)?;
         let tail = &mut self.chain.tails_mut()[at];
         let Some(Descriptor {
@@ -216,7 +220,7 @@ impl Instance {
         let last = self.chain.tails().len().saturating_sub(1);
         for at in 0..self.chain.tails().len() {
             let tail = &self.chain.tails()[at];
-            if tail.identity.is_some() || tail.first_stamp.is_some() || tail.finished {
+            if tail.identity.is_some() || tail.first_stamp.is_some() || tail.finished || tail.name.is_none() {
                 continue;
             }
             // The head of a lone live file is looked at when it is read.

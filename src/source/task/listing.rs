@@ -8,7 +8,11 @@ use crate::source::pod_path;
 use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Duration;
 use tracing::{info, warn};
+
+/// An empty log directory is believed so long after the start.
+const MOUNT_WAIT: Duration = Duration::from_secs(120);
 
 impl Source {
     /// Lists pods and containers.
@@ -23,6 +27,8 @@ impl Source {
         }
         self.watch("");
         let mut present = BTreeSet::new();
+        // A node without any pod has not got its disk yet: what the checkpoint knew is waited for.
+        let is_mounted = !pods.is_empty() || self.desk.now >= self.desk.epoch + MOUNT_WAIT;
         for name in pods {
             let Some(pod) = pod_path::pod_dir(&name).filter(|pod| self.is_wanted(pod)) else {
                 continue;
@@ -65,10 +71,15 @@ impl Source {
         for (path, container) in &mut self.containers {
             container.on_presence(present.contains(path));
         }
-        self.watched
-            .retain(|name| name.is_empty() || present.iter().any(|path| path.starts_with(name.as_str())));
+        let has_container = |name: &str| {
+            let next = present.range(name.to_owned()..).next();
+            next.is_some_and(|path| path.starts_with(name))
+        };
+        self.watched.retain(|name| name.is_empty() || has_container(name));
         self.forget_gone();
-        self.expire_entries(&present);
+        if is_mounted {
+            self.expire_entries(&present);
+        }
         self.desk.first_listing_done = true;
     }
 
@@ -112,14 +123,22 @@ impl Source {
             .filter(|(_, container)| container.is_over())
             .map(|(path, _)| path.clone())
             .collect();
-        for path in over {
-            let Some(container) = self.containers.remove(&path) else {
-                continue;
-            };
-            let uid = container.place.pod.uid;
-            if !self.containers.values().any(|other| other.place.pod.uid == uid) {
-                self.desk.directory.forget(&uid);
-            }
+        let gone: Vec<Container> = over
+            .iter()
+            .filter_map(|path| self.containers.remove(path))
+            .collect();
+        let mut uids: BTreeSet<String> = gone
+            .into_iter()
+            .map(|container| container.place.pod.uid)
+            .collect();
+        if uids.is_empty() {
+            return;
+        }
+        for container in self.containers.values() {
+            uids.remove(&container.place.pod.uid);
+        }
+        for uid in uids {
+            self.desk.directory.forget(&uid);
         }
     }
 

@@ -4,6 +4,7 @@
     reason = "tests write the log files that are read"
 )]
 
+mod away;
 mod faults;
 
 use super::*;
