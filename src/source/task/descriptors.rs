@@ -1,0 +1,56 @@
+//! More files than descriptors: which ones are closed enters, room for others leaves.
+//!
+//! A closed file is looked at by name and opened again by its inode, or goes on in its `.gz`. Never closed: files with
+//! unread bytes, and deleted ones, whose descriptor is the only way to their bytes.
+
+use super::Source;
+use std::time::{Duration, Instant};
+
+/// A container that has found no free descriptor is polled again after this.
+const STARVED_WAIT: Duration = Duration::from_millis(10);
+
+impl Source {
+    /// When a container has found the limit of descriptors reached, others are closed at once, and it is polled again soon.
+    pub(super) fn make_room(&mut self, path: &str) {
+        if !std::mem::take(&mut self.desk.starved) {
+            return;
+        }
+        if let Some(container) = self.containers.get_mut(path) {
+            container.wake(self.desk.now + STARVED_WAIT);
+        }
+        // Where nothing could be closed in this turn there is nothing to be closed.
+        if self.crowded_turn != self.desk.turns && !self.trim_descriptors() {
+            self.crowded_turn = self.desk.turns;
+        }
+    }
+
+    /// Closes the descriptors that were not used for longest: an eighth of all. Never one with unread bytes, nor that of a
+    /// deleted file. False when there is none to close.
+    fn trim_descriptors(&mut self) -> bool {
+        let mut idle: Vec<(Instant, String, u32, u64)> = Vec::new();
+        for (path, container) in &self.containers {
+            idle.extend(
+                container
+                    .idle_descriptors()
+                    .map(|(used, restart, key)| (used, path.clone(), restart, key)),
+            );
+        }
+        idle.sort();
+        // An eighth is closed at once, so that this is not done for each file. After EMFILE the limit
+        // of the process is what counts, wherever it lies.
+        let room = self.desk.max_open_files / 8 + 1;
+        let over = (self.desk.open_files + room).saturating_sub(self.desk.max_open_files);
+        let surplus = if self.desk.open_files < self.desk.max_open_files {
+            room
+        } else {
+            over
+        };
+        let any = !idle.is_empty();
+        for (_, path, restart, key) in idle.into_iter().take(surplus) {
+            if let Some(container) = self.containers.get_mut(&path) {
+                container.close(restart, key, &mut self.desk);
+            }
+        }
+        any
+    }
+}
