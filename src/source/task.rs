@@ -53,6 +53,8 @@ const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 /// So often the last checkpoint is tried.
 const LAST_SAVES: u32 = 3;
+/// So many pod directories may be made between two listings.
+const MOST_BORN: usize = 10_000;
 /// A batch that waits for the sink's channel is offered again after this.
 const BLOCKED_WAIT: Duration = Duration::from_millis(20);
 
@@ -70,6 +72,8 @@ pub enum Note {
     },
     /// A watched directory changed.
     Changed,
+    /// The watch saw a directory of this name being made in `pod_logs_dir`.
+    Born(String),
     /// The watch lost events.
     Overflow,
     /// Metadata changed.
@@ -131,6 +135,8 @@ pub struct Source {
     notes: Sender<Note>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<String>,
+    /// Pod directories that were made and of which no container was seen yet.
+    born: BTreeSet<String>,
     rescan_at: Instant,
     root_problem: Option<String>,
     save_at: Instant,
@@ -180,6 +186,7 @@ impl Source {
             notes: setup.notes,
             watcher: None,
             watched: BTreeSet::new(),
+            born: BTreeSet::new(),
             rescan_at: now,
             root_problem: None,
             save_at: now,
@@ -255,6 +262,12 @@ impl Source {
                 }
             }
             Note::Changed => self.rescan_at = self.rescan_at.min(self.desk.now + EVENT_INTERVAL),
+            Note::Born(name) => {
+                self.rescan_at = self.rescan_at.min(self.desk.now + EVENT_INTERVAL);
+                if self.born.len() < MOST_BORN {
+                    self.born.insert(name);
+                }
+            }
             Note::Overflow => {
                 self.desk.counts.forced_rescans += 1;
                 self.rescan_at = self.desk.now;

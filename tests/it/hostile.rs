@@ -3,6 +3,10 @@
 
 mod away;
 mod descriptors;
+mod long_lines;
+mod rotation;
+mod small_files;
+mod watches;
 
 use crate::agent::{Agent, Lodging};
 use crate::traffic::Arrivals;
@@ -14,7 +18,7 @@ use std::sync::Arc;
 /// A node, an Elasticsearch, and what has arrived there.
 struct Ground {
     lodging: Lodging,
-    _server: RudeElasticsearch,
+    server: RudeElasticsearch,
     node: Node,
     arrivals: Arc<Arrivals>,
 }
@@ -29,7 +33,7 @@ impl Ground {
             node: Node::new(lodging.root()).unwrap(),
             arrivals: Arrivals::of(&server),
             lodging,
-            _server: server,
+            server,
         }
     }
 }

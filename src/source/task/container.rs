@@ -8,7 +8,6 @@ use crate::record::Metadata;
 use crate::source::disk::DirStamp;
 use crate::source::pod_path::PodName;
 use crate::source::tail::{Listed, TailKey};
-use crate::telemetry::ledger::LostReason;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
@@ -102,6 +101,11 @@ impl Container {
     /// The directory is gone and nothing of it is needed.
     pub(super) fn is_over(&self) -> bool {
         self.gone && self.listed_at.is_some() && !self.must_list && self.instances.is_empty()
+    }
+
+    /// No log file was ever listed in it.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.highest.is_none()
     }
 
     /// Every file of the instance has its identity, as of the last listing.
@@ -220,11 +224,7 @@ impl Container {
                 );
             }
             // A number out of all proportion is no kubelet's.
-            for _ in 0..missed.min(MOST_MISSED) {
-                let mut ledger = desk.board.ledger();
-                ledger.on_lost_unread(LostReason::NeverSeen, 0);
-                ledger.on_unknown(LostReason::NeverSeen);
-            }
+            desk.on_never_seen(missed.min(MOST_MISSED) as usize);
             self.highest = self.highest.max(Some(restart));
         }
     }

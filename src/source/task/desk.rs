@@ -200,6 +200,15 @@ impl Desk {
         });
     }
 
+    /// Files came and went, and nobody has seen how large they were.
+    pub(super) fn on_never_seen(&self, files: usize) {
+        let mut ledger = self.board.ledger();
+        for _ in 0..files {
+            ledger.on_lost_unread(LostReason::NeverSeen, 0);
+            ledger.on_unknown(LostReason::NeverSeen);
+        }
+    }
+
     /// A file that the last checkpoint knew is gone. Unless it was finished, it may have grown before it went.
     pub(super) fn on_expired(&mut self, entry: &Entry) {
         self.dirty = true;

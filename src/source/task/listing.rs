@@ -26,6 +26,7 @@ impl Source {
             info!(path = %self.config.pod_logs_dir.display(), "the pod log directory can be read again");
         }
         self.watch("");
+        let listed: BTreeSet<String> = pods.iter().cloned().collect();
         let mut present = BTreeSet::new();
         // A node without any pod has not got its disk yet: what the checkpoint knew is waited for.
         let is_mounted = !pods.is_empty() || self.desk.now >= self.desk.epoch + MOUNT_WAIT;
@@ -76,6 +77,7 @@ impl Source {
             next.is_some_and(|path| path.starts_with(name))
         };
         self.watched.retain(|name| name.is_empty() || has_container(name));
+        self.count_unseen(&listed, &present);
         self.forget_gone();
         if is_mounted {
             self.expire_entries(&present);
@@ -127,6 +129,8 @@ impl Source {
             .iter()
             .filter_map(|path| self.containers.remove(path))
             .collect();
+        let empty = gone.iter().filter(|container| container.is_unseen()).count();
+        self.desk.on_never_seen(empty);
         let mut uids: BTreeSet<String> = gone
             .into_iter()
             .map(|container| container.place.pod.uid)
@@ -139,6 +143,24 @@ impl Source {
         }
         for uid in uids {
             self.desk.directory.forget(&uid);
+        }
+    }
+
+    /// Pod directories that were made and are gone again before a container was seen in them: there may have been lines.
+    fn count_unseen(&mut self, listed: &BTreeSet<String>, present: &BTreeSet<String>) {
+        for name in std::mem::take(&mut self.born) {
+            let has_container = |paths: Option<&String>| paths.is_some_and(|path| path.starts_with(&name));
+            let seen = has_container(present.range(name.clone()..).next())
+                || has_container(self.containers.range(name.clone()..).next().map(|(path, _)| path));
+            let is_pod = pod_path::pod_dir(&name).is_some_and(|pod| self.is_wanted(&pod));
+            if seen || !is_pod {
+                continue;
+            }
+            if listed.contains(&name) {
+                self.born.insert(name);
+            } else {
+                self.desk.on_never_seen(1);
+            }
         }
     }
 
@@ -162,10 +184,16 @@ impl Source {
 
     pub(super) fn start_watch(&mut self) {
         let notes = self.notes.clone();
+        let root = self.config.pod_logs_dir.clone();
         let on_event = move |event: notify::Result<notify::Event>| {
             let note = match event {
                 Ok(event) if event.need_rescan() => Note::Overflow,
                 Ok(event) if event.kind.is_access() => return,
+                Ok(event) if event.kind.is_create() => {
+                    let path = event.paths.first().filter(|path| path.parent() == Some(&root));
+                    let name = path.and_then(|path| path.file_name()?.to_str());
+                    name.map_or(Note::Changed, |name| Note::Born(name.to_owned()))
+                }
                 Ok(_) => Note::Changed,
                 Err(_) => Note::Overflow,
             };
