@@ -99,7 +99,6 @@ pub(crate) struct Agent {
     letter_reports: VecDeque<dead_letters::Report>,
     pub(crate) board: Arc<Board>,
     pub(crate) requests: VecDeque<Request>,
-    pub(crate) damage: Vec<String>,
     batches_ended: bool,
     /// The last checkpoint is durable.
     pub(crate) is_saved: bool,
@@ -145,7 +144,6 @@ impl Agent {
         config.source.max_line = knobs.max_line;
         let folder = CheckpointFolder::open(&disk, state)?;
         let loaded = folder.load();
-        let mut damage = loaded.damage.clone();
         let quota = Quota {
             max_bytes: knobs.spool_bytes,
             segment_bytes: knobs.segment_bytes,
@@ -156,7 +154,6 @@ impl Agent {
             },
         };
         let (spool, recovered) = Spool::open(&disk, state, quota, MinFree::Bytes(0))?;
-        damage.extend(recovered.damage);
         let letters = DeadLetterFile::open(&disk, state, 1 << 30)?;
         let (to_sink, batches) = mpsc::channel(4);
         let (to_saver, saves) = channel();
@@ -217,7 +214,6 @@ impl Agent {
             letter_reports: VecDeque::new(),
             board,
             requests: VecDeque::new(),
-            damage,
             batches_ended: false,
             is_saved: true,
         })
@@ -236,11 +232,6 @@ impl Agent {
         } else {
             Duration::ZERO
         }
-    }
-
-    /// When the sink wants to be asked again.
-    pub(crate) fn sink_deadline(&self) -> Option<Instant> {
-        self.shipping.as_ref().and_then(Shipping::next_deadline)
     }
 
     fn hear(&mut self) {
@@ -440,12 +431,10 @@ impl Agent {
         }
     }
 
-    /// Source bytes in frames whose loss is on record.
-    pub(crate) fn spool_lost(&self) -> u64 {
-        Reason::ALL
-            .into_iter()
-            .map(|reason| self.spool.losses().totals(reason).source_bytes)
-            .sum()
+    /// Source bytes in frames whose loss is on record, for these reasons.
+    pub(crate) fn spool_lost(&self, reasons: &[Reason]) -> u64 {
+        let totals = reasons.iter().map(|reason| self.spool.losses().totals(*reason));
+        totals.map(|totals| totals.source_bytes).sum()
     }
 
     /// Tells the reader to stop.

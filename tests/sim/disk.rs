@@ -309,18 +309,6 @@ impl SimDisk {
         let state = self.lock();
         state.names.get(path).map(|ino| state.nodes[ino].bytes.clone())
     }
-
-    /// Changes the bytes of a file behind everybody's back.
-    pub(crate) fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = self.lock();
-        if let Some(ino) = state.names.get(path).copied()
-            && let Some(node) = state.nodes.get_mut(&ino)
-        {
-            change(&mut node.bytes);
-            node.durable = node.bytes.clone();
-            node.writes.clear();
-        }
-    }
 }
 
 fn is_state(path: &Path) -> bool {

@@ -7,7 +7,6 @@ use longshore_kit::lines::{self, CriDialect, Stream, cri_line, rfc3339};
 use longshore_kit::simkubelet::rotation::{Compressed, Compressing};
 use longshore_kit::simkubelet::{ContainerLog, Node, NodeConfig, Pod};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One line that a runtime wrote. It carries one message, so that each piece of a long message can be told apart.
@@ -36,8 +35,6 @@ pub(crate) struct Truth {
     pub(crate) origin: BTreeMap<u64, u64>,
     /// Files that were truncated: everything before was at risk.
     pub(crate) truncated: BTreeSet<u64>,
-    /// Where kubelet put what it wrote under another name: by uid, the paths.
-    pub(crate) paths: BTreeMap<u64, PathBuf>,
 }
 
 /// Where a pass over a container's files is (kubelet's `rotateLog`).

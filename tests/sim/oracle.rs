@@ -1,10 +1,10 @@
 //! The promise, asked of a run that has come to rest: every line once in the index, or dead-lettered, or counted.
 
-use crate::agent::Agent;
 use crate::disk::STATE_DIR;
 use crate::node::Piece;
 use crate::world::World;
 use longshore::checkpoint::snapshot::decode;
+use longshore::spool::losses::Reason;
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::{Corrupt, find_messages};
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,7 +137,7 @@ fn tokens(world: &mut World) {
         // message was delivered, its first parts are shipped again as a message of their own.
         let cut_apart = piece.partial && !world.kubelet.truth.truncated.is_empty();
         // The dead-letter file holds a document at least once: after a death before the ack it is tried again.
-        let tried_again = letter && came == 1 && world.lives.len() > 1;
+        let tried_again = letter && came == 1 && world.lives > 1;
         if came + u64::from(letter) > 1 && !cut_apart && !tried_again {
             let token = &piece.token;
             let mut text = format!("{token:?} came {came} times; dead letter: {letter}");
@@ -188,8 +188,12 @@ fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option
             .sum(),
         _ => gone.map(|piece| piece.end - piece.start).sum(),
     };
-    // A frame may have been sent before it was spooled.
-    let twice = twice + world.agent.as_ref().map_or(0, Agent::spool_lost);
+    // A frame that the disk has spoiled may have been sent before.
+    let twice = twice
+        + world
+            .agent
+            .as_ref()
+            .map_or(0, |agent| agent.spool_lost(&[Reason::Damaged]));
     let first = first.unwrap_or_default();
     if there > counted {
         world.fail(format!(
@@ -215,7 +219,11 @@ fn counted(world: &World) -> u64 {
         .flat_map(|checkpoint| checkpoint.losses.totals.values())
         .map(|total| total.bytes)
         .sum();
-    unread + world.agent.as_ref().map_or(0, Agent::spool_lost)
+    unread
+        + world
+            .agent
+            .as_ref()
+            .map_or(0, |agent| agent.spool_lost(&Reason::ALL))
 }
 
 fn dead_letters(world: &World) -> BTreeSet<Token> {

@@ -1,0 +1,78 @@
+//! A fault that never strikes proves nothing: what runs have reached enters, what they should have leaves.
+
+use crate::disk::OpKind;
+use crate::node::Stage;
+use std::collections::BTreeMap;
+
+/// So many seeds must reach everything.
+pub(crate) const SEEDS: u64 = 2000;
+/// Each fault so often.
+const FAULT: u64 = 20;
+/// Each pair of a death and what it struck so often.
+const PAIR: u64 = 1;
+
+/// Faults by their names.
+const FAULTS: [&str; 34] = [
+    "agent frozen",
+    "clock skewed",
+    "inode reused",
+    "kill between steps",
+    "kubelet: compress to .tmp",
+    "kubelet: container restart",
+    "kubelet: crash",
+    "kubelet: partial line",
+    "kubelet: pod deleted",
+    "kubelet: pod directory removed",
+    "kubelet: remove excess",
+    "kubelet: remove plain",
+    "kubelet: rename",
+    "kubelet: rename .tmp to .gz",
+    "kubelet: rename back",
+    "kubelet: reopen",
+    "kubelet: torn write",
+    "kubelet: truncate",
+    "orderly stop",
+    "power cut between steps",
+    "power cut: a name is lost",
+    "power cut: a write is lost or torn",
+    "server: CommitHalfThen400",
+    "server: CommitThenCut",
+    "server: CutBeforeCommit",
+    "server: CutMidAnswer",
+    "server: Empty200",
+    "server: Html200",
+    "server: ShortItems",
+    "server: index blocked",
+    "server: items rejected",
+    "server: outage",
+    "start fails",
+    "state: disk full",
+];
+
+/// What was not reached often enough.
+pub(crate) fn missing(reached: &BTreeMap<String, u64>) -> Vec<String> {
+    let mut wanted: Vec<(String, u64)> = FAULTS.map(|fault| (fault.to_owned(), FAULT)).into();
+    for kind in OpKind::ALL {
+        wanted.push((format!("state: {kind:?} fails"), FAULT));
+        wanted.push((format!("kill x state {kind:?}"), PAIR));
+        wanted.push((format!("power cut x state {kind:?}"), PAIR));
+        if kind <= OpKind::Read {
+            wanted.push((format!("logs: {kind:?} fails"), FAULT));
+            wanted.push((format!("kill x logs {kind:?}"), PAIR));
+        }
+    }
+    let stages = [
+        Stage::Idle,
+        Stage::Cleaned,
+        Stage::Compressing,
+        Stage::Committed,
+        Stage::Compressed,
+        Stage::Renamed,
+    ];
+    wanted.extend(stages.map(|stage| (format!("crash x kubelet {stage:?}"), PAIR)));
+    let seldom = wanted.into_iter().filter_map(|(what, least)| {
+        let count = reached.get(&what).copied().unwrap_or(0);
+        (count < least).then(|| format!("{what}: {count} times, not {least}"))
+    });
+    seldom.collect()
+}
