@@ -299,8 +299,8 @@ fn a_frame_that_a_power_cut_tore_was_never_confirmed_and_is_no_loss() {
     drop(spool);
     let path = state.path().join("spool/000000000001.segment");
     let whole_first = fs::read(&path).unwrap();
-    let torn = frame::encode_in_group(first + 1, true, None, &body(3));
-    let later = frame::encode_in_group(first + 2, false, None, &body(2));
+    let torn = frame::encode_marked(first + 1, STARTS_GROUP, None, &body(3));
+    let later = frame::encode(first + 2, None, &body(2));
     for zeros in [frame::HEADER_LEN, torn.len() - 5] {
         let mut torn = torn.clone();
         torn[zeros..].fill(0);
