@@ -19,4 +19,5 @@ mod hostile;
 mod layering;
 mod ledger;
 mod metadata;
+mod reliability;
 mod traffic;
