@@ -37,6 +37,9 @@ struct Outcome {
     reached: BTreeMap<String, u64>,
 }
 
+/// What runs have reached, and the seeds that were violated.
+type All = (BTreeMap<String, u64>, Vec<(u64, String)>);
+
 fn run(script: Script, base: Instant, trace: bool) -> Outcome {
     let mut world = World::new(script, base);
     world.trace = trace;
@@ -149,7 +152,7 @@ fn main() -> ExitCode {
     }
     let (from, seeds) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(200));
     let next = AtomicU64::new(from);
-    let all: Mutex<(BTreeMap<String, u64>, Vec<(u64, String)>)> = Mutex::default();
+    let all: Mutex<All> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
