@@ -44,7 +44,7 @@ use anyhow::Context;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -65,7 +65,7 @@ const STACK_BYTES: usize = 1 << 20;
 /// a thread that ended by itself.
 pub fn run(config: Config) -> anyhow::Result<Ended> {
     // Fails only when this process has a log already, which then is used.
-    let _ = logging::start(&config.log);
+    let _ = logging::start(&config.log, instant);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("sockets")
@@ -471,6 +471,11 @@ fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock of the agent's own log")]
+fn instant() -> Instant {
+    Instant::now()
 }
 
 /// Another number in each process, to keep a fleet out of step.

@@ -53,6 +53,7 @@ fn walk_source(source: &mut Source, keys: &mut impl Keys) {
     );
     keys.one("source.own_namespace", Text, &mut source.own_namespace);
     keys.one("source.own_pod", Text, &mut source.own_pod);
+    keys.one("source.own_uid", Text, &mut source.own_uid);
     keys.one("source.start_at", Choice(&START_AT), &mut source.start_at);
     // Below 256 bytes even one fingerprint would not fit; above 64 MiB no server takes the document.
     keys.one(

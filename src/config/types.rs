@@ -64,8 +64,10 @@ pub struct Source {
     pub docker_roots: Vec<PathBuf>,
     /// The agent's own namespace; with `own_pod` it names the pod that is never read.
     pub own_namespace: String,
-    /// The agent's own pod; empty switches the exclusion off.
+    /// The agent's own pod; empty names none.
     pub own_pod: String,
+    /// The uid of the agent's own pod; empty names none.
+    pub own_uid: String,
 }
 
 /// Containers whose files are never opened: one match in one list is enough.
@@ -380,6 +382,7 @@ impl Default for Source {
             docker_roots: vec![PathBuf::from("/var/lib/docker/containers")],
             own_namespace: String::new(),
             own_pod: String::new(),
+            own_uid: String::new(),
         }
     }
 }

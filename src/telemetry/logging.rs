@@ -3,12 +3,16 @@
 //! How it looks is a matter of the configuration alone, never of the environment. There are no
 //! colours: the log of an agent is read in files. Standard output stays free for what commands print.
 //!
-//! [`Throttle`] keeps a fault that lasts from filling the log; whoever logs asks it first.
+//! [`Throttle`] keeps a fault that lasts from filling the log; whoever logs asks it first. What all faults together may
+//! write is bounded by [`Capped`].
 //!
 //! Not done: files, rotation, changing the level while the agent runs.
 
+mod capped;
 #[cfg(test)]
 mod tests;
+
+pub use capped::Capped;
 
 use crate::config::{Log, LogFormat, LogLevel};
 use std::collections::HashMap;
@@ -24,8 +28,11 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 ///
 /// # Errors
 /// When a log was started before.
-pub fn start(log: &Log) -> Result<(), SetGlobalDefaultError> {
-    set_global_default(dispatch(log, std::io::stderr))
+pub fn start(
+    log: &Log,
+    clock: impl Fn() -> Instant + Send + Sync + 'static,
+) -> Result<(), SetGlobalDefaultError> {
+    set_global_default(dispatch(log, Capped::new(log, std::io::stderr, clock)))
 }
 
 /// Makes lines of events. Each line is one call of the writer; a line that cannot be written is lost

@@ -30,10 +30,11 @@ const NOBODY: u32 = 65_534;
 /// Lines of the log in a panic.
 const LAST_WORDS: usize = 25;
 /// What the agent may find in our environment and must not.
-const ENVIRONMENT: [&str; 5] = [
+const ENVIRONMENT: [&str; 6] = [
     "NODE_NAME",
     "POD_NAME",
     "POD_NAMESPACE",
+    "POD_UID",
     "KUBECONFIG",
     "KUBERNETES_SERVICE_HOST",
 ];

@@ -89,15 +89,17 @@ impl Source {
         let config::Source {
             own_namespace,
             own_pod,
+            own_uid,
             exclude,
             ..
         } = &self.config;
+        let own_by_uid = !own_uid.is_empty() && pod.uid == *own_uid;
         let own = !own_pod.is_empty()
             && pod.pod == *own_pod
             && (own_namespace.is_empty() || pod.namespace == *own_namespace);
         let excluded = exclude.namespaces.iter().any(|glob| glob.matches(&pod.namespace))
             || exclude.pods.iter().any(|glob| glob.matches(&pod.pod));
-        !own && !excluded
+        !own && !own_by_uid && !excluded
     }
 
     fn on_root_error(&mut self, error: &io::Error) {

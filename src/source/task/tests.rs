@@ -618,9 +618,14 @@ fn the_own_pod_and_excluded_ones_are_never_opened() {
     let mut bench = Bench::with(|config| {
         config.own_namespace = "kube-system".into();
         config.own_pod = "longshore-x".into();
+        config.own_uid = "own-uid".into();
         config.exclude.containers = vec![config::Glob::new("side*")];
     });
-    for dir in ["kube-system_longshore-x_u9/agent", "shop_web_u1/sidecar"] {
+    for dir in [
+        "kube-system_longshore-x_u9/agent",
+        "shop_other_own-uid/agent",
+        "shop_web_u1/sidecar",
+    ] {
         let dir = bench.home.path().join("pods").join(dir);
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("0.log"), line(7)).unwrap();

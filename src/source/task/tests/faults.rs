@@ -339,3 +339,66 @@ fn a_file_that_stands_still_without_an_error_is_opened_again_and_told() {
     assert_eq!(world.bench.messages().len(), 9);
     assert_eq!(world.bench.source.desk.counts.reopened, 1);
 }
+
+/// The virtual time and the log that is written in it.
+#[derive(Clone)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Red without `Capped`: each file tells each new error, and the errors change all the time.
+#[test]
+fn ten_minutes_of_all_errors_at_once_are_a_log_of_one_kib_per_second_without_a_payload() {
+    use crate::telemetry::logging::{Capped, dispatch};
+    const SECONDS: u64 = 600;
+    let mut world = Virtual::new(Scene::Append);
+    for number in 10..60 {
+        let app = world
+            .bench
+            .home
+            .path()
+            .join(format!("pods/shop_web_u{number}/app"));
+        fs::create_dir_all(&app).unwrap();
+        fs::write(app.join("0.log"), line(0).repeat(20) + "secret payload\n").unwrap();
+    }
+    let passed = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (start, page) = (world.start.now, Page(Arc::default()));
+    let clock = {
+        let passed = Arc::clone(&passed);
+        move || start + Duration::from_millis(passed.load(Ordering::Relaxed))
+    };
+    let log = config::Log {
+        level: config::LogLevel::Info,
+        format: config::LogFormat::Text,
+    };
+    let writer = page.clone();
+    let capped = Capped::new(&log, move || writer.clone(), clock);
+    let errors = [Errno::ACCESS, Errno::IO, Errno::STALE, Errno::NOENT];
+    let ops = [Op::All, Op::List, Op::Stat, Op::Open, Op::Read, Op::Size];
+    tracing::dispatcher::with_default(&dispatch(&log, capped), || {
+        for turn in 0..SECONDS * 10 {
+            let (op, errno) = (ops[(turn / 7 % 6) as usize], errors[(turn / 11 % 4) as usize]);
+            *world.plan.failing.lock().unwrap() = Some((op, errno));
+            world.turn();
+            passed.store(world.passed.as_millis() as u64, Ordering::Relaxed);
+        }
+    });
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let errors = world.bench.source.desk.counts.read_errors;
+    println!(
+        "own noise: {errors} errors in {SECONDS} virtual seconds, {} bytes of log, {:.0} per second",
+        text.len(),
+        text.len() as f64 / SECONDS as f64
+    );
+    assert!(errors > 10_000 && text.contains("cannot read") && text.contains("were left out"));
+    assert!(text.len() as u64 <= SECONDS * 1024);
+    assert!(!text.contains("secret payload"));
+}
