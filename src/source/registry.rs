@@ -107,9 +107,11 @@ impl Registry {
         gone
     }
 
-    /// Forgets a container instance: its files are gone and delivered.
-    pub fn forget(&mut self, instance: &InstanceKey) {
-        self.instances.remove(instance);
+    /// Forgets a container instance: its files are gone and delivered, but for those whose entries are
+    /// returned, which no file has claimed.
+    pub fn forget(&mut self, instance: &InstanceKey) -> Vec<Entry> {
+        let known = self.instances.remove(instance).unwrap_or_default();
+        known.into_values().flat_map(|epochs| epochs.unclaimed).collect()
     }
 
     fn epochs(&mut self, instance: InstanceKey, fingerprint: Fingerprint) -> &mut Epochs {
@@ -159,6 +161,15 @@ mod tests {
                 .map(|entry| entry.epoch)
         };
         assert_eq!([claim(11), claim(99), claim(10)], [Some(1), Some(0), None]);
+    }
+
+    #[test]
+    fn who_forgets_an_instance_is_told_what_nobody_claimed() {
+        let mut registry = Registry::new(vec![entry(0, 10, 1), entry(1, 11, 2)]);
+        let claimed = registry.claim(&instance(), Fingerprint(7), Inode { dev: 1, ino: 11 }, |_| true);
+        assert_eq!(claimed.map(|entry| entry.epoch), Some(1));
+        assert_eq!(registry.forget(&instance()), [entry(0, 10, 1)]);
+        assert_eq!(registry.unclaimed().count(), 0);
     }
 
     #[test]

@@ -264,7 +264,9 @@ impl Container {
             let may_go = gone || newest.is_some_and(|newest| newest > *restart);
             let over = may_go && instance.is_over();
             if over {
-                desk.registry.forget(&instance.key);
+                for entry in desk.registry.forget(&instance.key) {
+                    desk.on_expired(&entry);
+                }
                 desk.dirty = true;
             }
             !over
