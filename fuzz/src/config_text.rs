@@ -28,7 +28,14 @@ fn config(text: &str, value: Option<&str>) {
     assert!(memory < MEMORY, "{memory} bytes for a text of {}", text.len());
     let lines = text.split('\n').count();
     match &parsed {
-        Ok(_) => assert_eq!(read(&format!("{text}\n# a comment\n"), value), parsed),
+        Ok(config) => {
+            assert_eq!(read(&format!("{text}\n# a comment\n"), value), parsed);
+            for host in &config.sink.elasticsearch.hosts {
+                assert_eq!(host.to_string(), host.as_str());
+                assert_eq!(host.as_str().starts_with("https://"), host.is_https());
+                assert!(!host.as_str().contains(['@', '?', '#']), "{host}");
+            }
+        }
         Err(mistakes) => {
             assert!(!mistakes.0.is_empty());
             assert!(mistakes.0.is_sorted_by_key(|mistake| mistake.line));
@@ -52,6 +59,8 @@ fn read(text: &str, value: Option<&str>) -> Result<Config, Mistakes> {
 fn pattern(pattern: &str, name: &str) {
     let letters: Vec<char> = name.chars().collect();
     let wanted: Vec<char> = pattern.chars().collect();
+    assert_eq!(Glob::new(pattern).as_str(), pattern);
+    assert_eq!(Glob::new(pattern).to_string(), pattern);
     assert_eq!(
         Glob::new(pattern).matches(name),
         fits(&wanted, &letters),

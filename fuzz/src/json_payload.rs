@@ -11,11 +11,16 @@ use longshore::sink::elasticsearch::schema::{Fragment, Layout, RESERVED_KEYS};
 /// More members than this stay text.
 const MAX_MEMBERS: usize = 256;
 
-/// The first byte chooses how JSON is treated, the rest is the message.
+/// So often a message is repeated that is to be a long one: beyond the piece that is escaped at once.
+const TIMES: usize = 512;
+
+/// The first byte chooses how JSON is treated and whether the message is long, the rest is the message.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let mode = [JsonMode::Off, JsonMode::Merge, JsonMode::Nest][usize::from(input.byte()) % 3];
-    let message = input.rest();
+    let shape = input.byte();
+    let mode = [JsonMode::Off, JsonMode::Merge, JsonMode::Nest][usize::from(shape) % 3];
+    let long = (shape >= 252).then(|| input.take(TIMES).repeat(TIMES));
+    let message = long.as_deref().unwrap_or_else(|| input.rest());
     let found = json_scan::members(message);
     let tree = Tree::parse(message);
     if let Some(tree) = &tree {

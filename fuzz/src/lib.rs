@@ -28,8 +28,30 @@ pub struct Target {
     pub name: &'static str,
     /// Runs one input; panics when a law is broken.
     pub run: fn(&[u8]),
-    /// The modules that it is there for, below `src/`.
-    pub modules: &'static [&'static str],
+    /// The modules that it is there for.
+    pub modules: &'static [Module],
+}
+
+/// A module whose lines the corpus is to run through.
+#[derive(Clone, Copy, Debug)]
+pub struct Module {
+    /// Its file, below `src/`.
+    pub path: &'static str,
+    /// What in it no bytes from outside can reach, where that is more than a seventh; else empty.
+    pub unreachable: &'static str,
+}
+
+/// A module of which nearly all is reached.
+const fn all(path: &'static str) -> Module {
+    Module {
+        path,
+        unreachable: "",
+    }
+}
+
+/// A module with a part that bytes cannot reach.
+const fn but(path: &'static str, unreachable: &'static str) -> Module {
+    Module { path, unreachable }
 }
 
 /// All targets, in the order in which a line meets their decoders; then those that it does not meet.
@@ -37,79 +59,99 @@ pub const TARGETS: [Target; 12] = [
     Target {
         name: "cri",
         run: cri::run,
-        modules: &["parse/cri.rs", "codec/stamp.rs"],
+        modules: &[all("parse/cri.rs"), all("codec/stamp.rs")],
     },
     Target {
         name: "docker_json",
         run: docker_json::run,
-        modules: &["parse/docker.rs"],
+        modules: &[all("parse/docker.rs")],
     },
     Target {
         name: "partial_joiner",
         run: partial_joiner::run,
-        modules: &["parse/partial.rs"],
+        modules: &[all("parse/partial.rs")],
     },
     Target {
         name: "json_payload",
         run: json_payload::run,
-        modules: &["codec/json_scan.rs", "codec/escape.rs"],
+        modules: &[all("codec/json_scan.rs"), all("codec/escape.rs")],
     },
     Target {
         name: "gzip_chain",
         run: gzip_chain::run,
-        modules: &["source/disk.rs"],
+        modules: &[but(
+            "source/disk.rs",
+            "listing, naming and opening of files: `source` tests and the hostile log tree",
+        )],
     },
     Target {
         name: "pod_path",
         run: pod_path::run,
-        modules: &["source/pod_path.rs"],
+        modules: &[all("source/pod_path.rs")],
     },
     Target {
         name: "checkpoint",
         run: checkpoint::run,
-        modules: &["checkpoint/snapshot.rs", "checkpoint/losses.rs"],
+        modules: &[all("checkpoint/snapshot.rs"), all("checkpoint/losses.rs")],
     },
     Target {
         name: "spool_segment",
         run: spool_segment::run,
-        modules: &["spool/frame.rs", "spool/segment.rs", "codec/gzip.rs"],
+        modules: &[
+            all("spool/frame.rs"),
+            all("spool/segment.rs"),
+            all("codec/gzip.rs"),
+        ],
     },
     Target {
         name: "bulk_response",
         run: bulk_response::run,
-        modules: &["sink/elasticsearch/response.rs"],
+        modules: &[all("sink/elasticsearch/response.rs")],
     },
     Target {
         name: "watch_events",
         run: watch_events::run,
         modules: &[
-            "enrich/metadata.rs",
-            "enrich/cache.rs",
-            "enrich/watch.rs",
-            "enrich/failure.rs",
+            all("enrich/metadata.rs"),
+            but(
+                "enrich/cache.rs",
+                "the shared directory around it, and metadata that nobody is asked for",
+            ),
+            all("enrich/watch.rs"),
+            but(
+                "enrich/failure.rs",
+                "failures before there is an answer: no cluster, no connection, silence",
+            ),
         ],
     },
     Target {
         name: "config_text",
         run: config_text::run,
         modules: &[
-            "config/file.rs",
-            "config/form.rs",
-            "config/keys.rs",
-            "config/check.rs",
-            "config/names.rs",
-            "config/reader.rs",
-            "config/variables.rs",
-            "config/units.rs",
-            "config/host.rs",
-            "config/index.rs",
-            "config/glob.rs",
-            "config/spelling.rs",
+            all("config/file.rs"),
+            but("config/form.rs", "its JSON schema, which is for editors"),
+            all("config/keys.rs"),
+            all("config/check.rs"),
+            all("config/names.rs"),
+            all("config/reader.rs"),
+            all("config/variables.rs"),
+            all("config/units.rs"),
+            all("config/host.rs"),
+            all("config/index.rs"),
+            all("config/glob.rs"),
+            all("config/spelling.rs"),
         ],
     },
     Target {
         name: "admin_http",
         run: admin_http::run,
-        modules: &["admin.rs", "telemetry/status.rs", "telemetry/metrics.rs"],
+        modules: &[
+            but(
+                "admin.rs",
+                "places and lifetimes of TCP connections, the end of the server: its own tests over loopback",
+            ),
+            all("telemetry/status.rs"),
+            but("telemetry/metrics.rs", "the table for the manual"),
+        ],
     },
 ];

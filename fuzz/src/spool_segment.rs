@@ -20,15 +20,22 @@ struct Written {
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     if input.byte() & 1 == 0 {
-        check(input.rest());
+        check(input.rest(), &(0..0));
     } else {
         damaged(input);
     }
 }
 
-/// A segment in memory, as a scan reads it.
-fn reader(bytes: &[u8]) -> impl FnMut(&mut [u8], u64) -> io::Result<usize> {
-    |buffer, at| {
+/// A segment in memory, as a scan reads it; there may be a range that the disk fails to read.
+fn reader<'a>(
+    bytes: &'a [u8],
+    bad: &Range<usize>,
+) -> impl FnMut(&mut [u8], u64) -> io::Result<usize> + use<'a> {
+    let bad = bad.clone();
+    move |buffer, at| {
+        if bad.start < at as usize + buffer.len() && (at as usize) < bad.end {
+            return Err(io::ErrorKind::Other.into());
+        }
         let rest = bytes.get(at as usize..).unwrap_or_default();
         let len = rest.len().min(buffer.len());
         buffer[..len].copy_from_slice(&rest[..len]);
@@ -37,9 +44,9 @@ fn reader(bytes: &[u8]) -> impl FnMut(&mut [u8], u64) -> io::Result<usize> {
 }
 
 /// The scan of a segment, after it was checked: frames and gaps lie side by side, and what it tells is true.
-fn check(bytes: &[u8]) -> Scan {
+fn check(bytes: &[u8], bad: &Range<usize>) -> Scan {
     let len = bytes.len() as u64;
-    let scan = segment::scan(&mut reader(bytes), len, &[]);
+    let scan = segment::scan(&mut reader(bytes, bad), len, &[]);
     let frames = scan.frames.iter().map(|found| (found.offset, found.end()));
     let mut places: Vec<(u64, u64)> = frames
         .chain(scan.damaged.iter().map(|gap| (gap.from, gap.to)))
@@ -50,14 +57,18 @@ fn check(bytes: &[u8]) -> Scan {
         *to
     });
     assert_eq!(end, len, "bytes that nobody accounts for");
+    // What cannot be read counts as zeros.
+    let mut seen = bytes.to_vec();
+    seen[bad.start.min(bytes.len())..bad.end.min(bytes.len())].fill(0);
     for found in &scan.frames {
-        told(found, &bytes[found.offset as usize..found.end() as usize]);
+        let frame = &seen[found.offset as usize..found.end() as usize];
+        told(found, frame);
         assert_eq!(
-            segment::is_whole(&mut reader(bytes), found),
-            frame::decode(&bytes[found.offset as usize..]).is_ok()
+            segment::is_whole(&mut reader(bytes, bad), found),
+            frame::decode(frame).is_ok()
         );
     }
-    let again = segment::scan(&mut reader(bytes), len, &scan.damaged);
+    let again = segment::scan(&mut reader(bytes, bad), len, &scan.damaged);
     assert_eq!(again.frames, scan.frames);
     assert_eq!(again.damaged, []);
     scan
@@ -94,12 +105,18 @@ fn damaged(mut input: Input<'_>) {
     let frames: Vec<Written> = (0..1 + input.below(4))
         .map(|_| write(&mut input, &mut bytes))
         .collect();
-    assert_eq!(check(&bytes).frames.len(), frames.len());
-    let mut touched = Vec::new();
-    while !input.is_empty() && touched.len() < 8 {
+    assert_eq!(check(&bytes, &(0..0)).frames.len(), frames.len());
+    let (mut touched, mut bad) = (Vec::new(), 0..0);
+    for _ in 0..input.below(8) {
         touched.push(damage(&mut input, &mut bytes));
     }
-    let scan = check(&bytes);
+    if input.byte() & 1 == 1 {
+        // A disk fails by the sector.
+        let at = usize::from(input.short()) % (bytes.len() + 1) / 512 * 512;
+        bad = at..at + 512;
+        touched.push(bad.clone());
+    }
+    let scan = check(&bytes, &bad);
     // A whole header in the wrong place is believed: it is passed over by the length that it tells.
     let misplaced = |found: &&Found| {
         !frames
@@ -134,7 +151,7 @@ fn damaged(mut input: Input<'_>) {
                 frame.sequence
             )
         };
-        assert!(segment::is_whole(&mut reader(&bytes), found));
+        assert!(segment::is_whole(&mut reader(&bytes, &bad), found));
         assert_eq!(found.source_bytes, frame.body.source_bytes());
         assert_eq!(frame::decode(&bytes[place.start..]).as_ref(), Ok(frame));
         assert_eq!(inflate(&frame.body).as_ref(), Ok(text));

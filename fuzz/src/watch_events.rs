@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 /// Deleted pods that the cache may still know.
 const MAX_DELETED: usize = 1000;
 
-/// The first byte chooses what is selected and whether there are lists: a line that begins with `[` is one then.
+/// The first byte chooses what is selected. Lines are events as they come, or what else happens: `list JSON`,
+/// `drained UID`, `ended SECONDS`, `state down`.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let shape = input.byte();
@@ -56,9 +57,14 @@ impl World {
             self.cache.on_namespace("default", Some(object.into()));
         }
         let version = self.cache.version();
-        match line.strip_prefix("list ") {
-            Some(list) => self.list(list),
-            None => self.event(line),
+        match line.split_once(' ') {
+            Some(("list", list)) => self.list(list),
+            // Deleted or not, as long as it is there it is known.
+            Some(("drained", uid)) => self.cache.forget(uid),
+            Some(("ended", seconds)) => self.ended(seconds.parse().unwrap_or_default()),
+            Some(("state", "down")) => self.cache.on_state(State::Down),
+            Some(("state", _)) => self.cache.on_state(State::Live),
+            _ => self.event(line),
         }
         assert!(self.cache.version() >= version);
     }
@@ -78,6 +84,19 @@ impl World {
             .collect();
         self.present = records.iter().map(|record| record.uid.clone()).collect();
         self.cache.on_list(records);
+    }
+
+    /// A watch was opened, and ended after so many seconds: the next one comes, at last, without a list.
+    fn ended(&mut self, seconds: u8) {
+        self.plan.on_opened(self.now);
+        self.now += Duration::from_secs(seconds.into());
+        self.plan.on_ended(self.now, 7);
+        let due = self.plan.next_deadline().expect("a moment");
+        assert!(due >= self.now && due <= self.now + Duration::from_secs(600));
+        if due > self.now {
+            assert_eq!(self.plan.poll(self.now), None);
+        }
+        assert!(self.plan.poll(due).is_some());
     }
 
     fn event(&mut self, line: &str) {
@@ -137,14 +156,24 @@ impl World {
 
     fn check(&mut self) {
         assert_eq!(self.cache.len(), self.present.len());
+        let instance = |uid| Instance {
+            namespace: "default",
+            pod: "p",
+            uid,
+            container: "c",
+            restart: 1,
+        };
+        if !self.present.contains("absent") {
+            let down = self.cache.state() == State::Down;
+            match self.cache.lookup(&instance("absent")) {
+                Lookup::Wait(metadata) if !down => assert!(metadata.missing),
+                Lookup::Missing(metadata) if down => assert!(metadata.missing),
+                // The last that was deleted, or one that is believed to be its mirror.
+                lookup => assert!(matches!(lookup, Lookup::Known(_)), "{lookup:?}"),
+            }
+        }
         for uid in &self.present {
-            let instance = Instance {
-                namespace: "default",
-                pod: "p",
-                uid,
-                container: "c",
-                restart: 1,
-            };
+            let instance = instance(uid);
             let (Lookup::Known(metadata) | Lookup::Wait(metadata)) = self.cache.lookup(&instance) else {
                 panic!("pod {uid} is there, and the cache does not know it")
             };
