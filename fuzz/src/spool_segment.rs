@@ -4,7 +4,7 @@ use crate::input::Input;
 use bytes::Bytes;
 use longshore::codec::gzip::{compressor, inflate};
 use longshore::record::{Body, FileId, Row};
-use longshore::spool::frame::{self, Frame};
+use longshore::spool::frame::{self, Frame, Marks};
 use longshore::spool::segment::{self, Found, Scan};
 use std::io;
 use std::ops::Range;
@@ -84,12 +84,11 @@ fn told(found: &Found, bytes: &[u8]) {
         (found.sequence, &found.lane, found.documents),
         (frame.sequence, &frame.lane, documents)
     );
-    let again = frame::encode_in_group(
-        frame.sequence,
-        found.starts_group,
-        frame.lane.as_deref(),
-        &frame.body,
-    );
+    let marks = Marks {
+        starts_group: found.starts_group,
+        sent: found.sent,
+    };
+    let again = frame::encode_marked(frame.sequence, marks, frame.lane.as_deref(), &frame.body);
     assert_eq!(frame::decode(&again).as_ref(), Ok(&frame));
     assert_eq!(
         frame::encoded_len(frame.lane.as_deref(), &frame.body),
@@ -187,13 +186,12 @@ fn write(input: &mut Input<'_>, bytes: &mut Vec<u8>) -> Written {
     let lane = Some(input.text()).filter(|lane| !lane.is_empty());
     let sequence = input.long();
     let start = bytes.len();
-    let starts_group = input.byte() & 1 == 1;
-    bytes.extend(frame::encode_in_group(
-        sequence,
-        starts_group,
-        lane.as_deref(),
-        &body,
-    ));
+    let shape = input.byte();
+    let marks = Marks {
+        starts_group: shape & 1 == 1,
+        sent: shape & 2 == 2,
+    };
+    bytes.extend(frame::encode_marked(sequence, marks, lane.as_deref(), &body));
     let frame = Frame { sequence, lane, body };
     let place = start..bytes.len();
     Written { place, frame, text }
