@@ -179,11 +179,10 @@ impl SimDisk {
         self.state.lock().unwrap()
     }
 
-    /// The disk for a process that starts now.
+    /// The disk for a process that starts now. A death that waits for a process strikes this one.
     pub(crate) fn agent(self: &Arc<Self>) -> Arc<AgentDisk> {
         let mut state = self.lock();
         state.generation += 1;
-        state.death = None;
         state.dead_in = None;
         Arc::new(AgentDisk {
             disk: Arc::clone(self),

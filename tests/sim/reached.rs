@@ -11,6 +11,17 @@ const FAULT: u64 = 20;
 /// Each pair of a death and what it struck so often.
 const PAIR: u64 = 1;
 
+/// What every start does with the state directory.
+const AT_A_START: [OpKind; 7] = [
+    OpKind::List,
+    OpKind::Stat,
+    OpKind::Open,
+    OpKind::Read,
+    OpKind::Create,
+    OpKind::Sync,
+    OpKind::SyncFolder,
+];
+
 /// Faults by their names.
 const FAULTS: [&str; 34] = [
     "agent frozen",
@@ -54,10 +65,14 @@ pub(crate) fn missing(reached: &BTreeMap<String, u64>) -> Vec<String> {
     let mut wanted: Vec<(String, u64)> = FAULTS.map(|fault| (fault.to_owned(), FAULT)).into();
     for kind in OpKind::ALL {
         wanted.push((format!("state: {kind:?} fails"), FAULT));
-        // The state directory is listed at a start only, and deaths strike agents that have started.
-        if kind != OpKind::List {
-            wanted.push((format!("kill x state {kind:?}"), PAIR));
-            wanted.push((format!("power cut x state {kind:?}"), PAIR));
+        // The state directory is listed at a start only; a start does not do everything.
+        for how in ["kill", "power cut"] {
+            if kind != OpKind::List {
+                wanted.push((format!("{how} x state {kind:?}"), PAIR));
+            }
+            if AT_A_START.contains(&kind) {
+                wanted.push((format!("start: {how} x state {kind:?}"), PAIR));
+            }
         }
         if kind <= OpKind::Read {
             wanted.push((format!("logs: {kind:?} fails"), FAULT));

@@ -229,13 +229,28 @@ impl World {
         let disk = self.disk.agent();
         self.starts += 1;
         let seed = self.script.seed ^ self.starts;
-        match Agent::start(disk, self.script.knobs, self.time(), seed) {
-            Ok(agent) => self.agent = Some(agent),
-            Err(_) => {
-                self.reach("start fails");
-                self.disk.kill();
-            }
+        let started = Agent::start(disk, self.script.knobs, self.time(), seed);
+        let failed = started.is_err();
+        self.agent = started.ok();
+        if self.dies("start: ") {
+            return;
         }
+        if failed {
+            self.reach("start fails");
+            self.disk.kill();
+        }
+    }
+
+    /// Buries the agent when it has died in an operation on the disk, and counts which one it was.
+    fn dies(&mut self, when: &str) -> bool {
+        let Some((kind, on_state)) = self.disk.dead_in() else {
+            return false;
+        };
+        let place = if on_state { "state" } else { "logs" };
+        let how = if self.power { "power cut" } else { "kill" };
+        self.reach(&format!("{when}{how} x {place} {kind:?}"));
+        self.die();
+        true
     }
 
     /// Lets the agent do something; it may die in it.
@@ -252,11 +267,7 @@ impl World {
             });
             self.saves.insert(number, sizes.collect());
         }
-        if let Some((kind, on_state)) = self.disk.dead_in() {
-            let place = if on_state { "state" } else { "logs" };
-            let how = if self.power { "power cut" } else { "kill" };
-            self.reach(&format!("{how} x {place} {kind:?}"));
-            self.die();
+        if self.dies("") {
             return;
         }
         if let Some(agent) = &mut self.agent {
