@@ -169,9 +169,13 @@ impl Reader {
         self.batcher.source_bytes()
     }
 
-    /// The lowest offset of `file` in the open batch, with the stamp before it.
+    /// The lowest offset of `file` in the open batch and in closed ones that were not taken yet, with the stamp before it.
     pub fn open_range(&self, file: FileId) -> Option<FileRange> {
-        self.batcher.range(file)
+        let ready = self.ready.iter().flat_map(|handout| &handout.ranges).copied();
+        let ready = ready.filter(|range| range.file == file);
+        ready
+            .chain(self.batcher.range(file))
+            .min_by_key(|range| range.start)
     }
 
     /// Counts of unusual records since the start.

@@ -75,6 +75,19 @@ fn messages(reader: &mut Reader) -> Vec<String> {
 }
 
 #[test]
+fn a_file_is_needed_until_its_closed_batch_is_taken() {
+    let (mut reader, mut instance, mut file) = (reader(100), instance(), file(1));
+    let text = line(1, "stdout", "F", "a");
+    reader.on_chunk(&mut file, &mut instance, text.as_bytes(), Instant::now());
+    let start = |reader: &Reader| reader.open_range(FileId(1)).map(|range| range.start);
+    assert_eq!(start(&reader), Some(0));
+    reader.close_batch();
+    assert_eq!(start(&reader), Some(0));
+    assert_eq!(reader.take_ready().len(), 1);
+    assert_eq!(start(&reader), None);
+}
+
+#[test]
 fn any_chunking_gives_the_same_documents_with_the_same_ids() {
     let now = Instant::now();
     let text = [
