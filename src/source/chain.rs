@@ -256,11 +256,12 @@ mod tests {
     use crate::source::pod_path::log_file;
     use crate::source::tail::Inode;
 
+    /// `0.log.<digit>` stands for a stamp that ends so.
     fn listed(name: &str, ino: u64, size: u64) -> Listed {
-        let log = log_file(name).unwrap();
+        let stamped = name.replace(".log.", ".log.20261121-00000");
         Listed {
             name: name.into(),
-            log,
+            log: log_file(&stamped).unwrap(),
             inode: Inode { dev: 1, ino },
             size,
         }

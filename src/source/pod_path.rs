@@ -2,7 +2,9 @@
 //!
 //! The grammar is kubelet's: `<namespace>_<pod>_<uid>/<container>/<N>.log`, rotated
 //! `<N>.log.<YYYYMMDD-HHMMSS>`, compressed `….gz`; `….tmp` is compression or a reopen under way and
-//! is never read. `_` cannot occur in the names, so the first and the last one separate.
+//! is never read. Nor is what has another suffix: `<N>.log.1` is a copy that somebody's logrotate made
+//! of the live file (`copytruncate`), and read as a file of its own it would double every line.
+//! `_` cannot occur in the names, so the first and the last one separate.
 
 /// Who a pod directory belongs to.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -63,15 +65,25 @@ pub fn log_file(name: &str) -> Option<LogName> {
     let kind = match rest.strip_prefix('.') {
         None if rest.is_empty() => LogKind::Live,
         None => return None,
-        // Without a stamp kubelet compresses nothing: what somebody else did is not read as text.
-        Some(suffix) if suffix == "gz" || suffix == "tmp" || suffix.ends_with(".tmp") => return None,
         Some(suffix) => match suffix.strip_suffix(".gz") {
-            Some(stamp) if !stamp.is_empty() => LogKind::Compressed { stamp: stamp.into() },
-            None if !suffix.is_empty() => LogKind::Rotated { stamp: suffix.into() },
+            Some(stamp) if is_stamp(stamp) => LogKind::Compressed { stamp: stamp.into() },
+            None if is_stamp(suffix) => LogKind::Rotated { stamp: suffix.into() },
             _ => return None,
         },
     };
     Some(LogName { restart, kind })
+}
+
+/// `YYYYMMDD-HHMMSS` (`timestampFormat` in kubelet's `container_log_manager.go`).
+fn is_stamp(text: &str) -> bool {
+    let digit = |(at, byte): (usize, u8)| {
+        if at == 8 {
+            byte == b'-'
+        } else {
+            byte.is_ascii_digit()
+        }
+    };
+    text.len() == 15 && text.bytes().enumerate().all(digit)
 }
 
 #[cfg(test)]
@@ -112,6 +124,11 @@ mod tests {
             "0.log.",
             "0.log..gz",
             "0.log.gz",
+            "0.log.1",
+            "0.log.1.gz",
+            "0.log.20261121",
+            "0.log.20261121-0915270",
+            "0.log.20261121_091527",
             "0.txt",
             "99999999999.log",
         ] {

@@ -362,10 +362,20 @@ impl ContainerLog {
     /// # Errors
     /// What the file system says.
     pub fn copytruncate(&mut self) -> io::Result<PathBuf> {
+        let copy = self.copy_live()?;
+        self.truncate()?;
+        Ok(copy)
+    }
+
+    /// The first half of [`ContainerLog::copytruncate`]: what is written between it and [`ContainerLog::truncate`] is in
+    /// no file afterwards.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn copy_live(&mut self) -> io::Result<PathBuf> {
         let copy = self.dir().join(format!("{}.log.1", self.restart));
         let bytes = self.disk().read(&self.live_path())?;
         self.disk().write(&copy, &bytes, &self.live_path())?;
-        self.truncate()?;
         Ok(copy)
     }
 
