@@ -102,6 +102,8 @@ pub(crate) struct Agent {
     batches_ended: bool,
     /// The last checkpoint is durable.
     pub(crate) is_saved: bool,
+    /// The disk did not give back a generation of the checkpoint at the start, however often it was asked.
+    pub(crate) began_unread: bool,
 }
 
 /// An order in one line, for traces.
@@ -144,6 +146,19 @@ impl Agent {
         config.source.max_line = knobs.max_line;
         let folder = CheckpointFolder::open(&disk, state)?;
         let loaded = folder.load();
+        for entry in &loaded.checkpoint.entries {
+            tracing::debug!(
+                "loaded {:x} at {} of {} ino {}",
+                entry.fingerprint,
+                entry.offset,
+                entry.size,
+                entry.ino
+            );
+        }
+        for damage in &loaded.damage {
+            tracing::debug!("loaded with damage: {damage}");
+        }
+        let unreadable = loaded.damage.iter().any(|damage| damage.contains("os error"));
         let quota = Quota {
             max_bytes: knobs.spool_bytes,
             segment_bytes: knobs.segment_bytes,
@@ -216,6 +231,7 @@ impl Agent {
             requests: VecDeque::new(),
             batches_ended: false,
             is_saved: true,
+            began_unread: unreadable,
         })
     }
 
@@ -357,6 +373,7 @@ impl Agent {
     /// The checkpoint thread saves one checkpoint: its number, when it is durable.
     pub(crate) fn save(&mut self) -> Option<u64> {
         let (number, checkpoint) = self.saving.pop_front()?;
+        tracing::debug!("save {number} of {} files", checkpoint.entries.len());
         for entry in &checkpoint.entries {
             tracing::debug!(
                 "save {number}: {}/{} {:x} e{} at {} of {} ino {}",

@@ -253,14 +253,15 @@ impl SimDisk {
         state.names.get(path).map(|ino| state.nodes[ino].uid)
     }
 
-    /// The file's bytes are others from now on: it gets another uid, and keeps its inode.
-    pub(crate) fn renew(&self, uid: u64) {
+    /// The file's bytes are others from now on: it gets another uid, which is returned, and keeps its inode.
+    pub(crate) fn renew(&self, uid: u64) -> u64 {
         let mut state = self.lock();
         state.next_uid += 1;
         let fresh = state.next_uid;
         if let Some(node) = state.nodes.values_mut().find(|node| node.uid == uid) {
             node.uid = fresh;
         }
+        fresh
     }
 
     /// Whether a name leads to the file.

@@ -35,6 +35,8 @@ pub(crate) struct Truth {
     pub(crate) origin: BTreeMap<u64, u64>,
     /// Files that were truncated: everything before was at risk.
     pub(crate) truncated: BTreeSet<u64>,
+    /// What grew in their inodes afterwards.
+    pub(crate) renewed: BTreeSet<u64>,
 }
 
 /// Where a pass over a container's files is (kubelet's `rotateLog`).
@@ -61,6 +63,8 @@ pub(crate) struct Container {
     tail: Vec<u8>,
     sequences: BTreeMap<String, u64>,
     open_group: [bool; 2],
+    /// logrotate has copied the live file and has not truncated it yet.
+    pub(crate) copied: bool,
     pub(crate) deleted: bool,
 }
 
@@ -133,6 +137,7 @@ impl Kubelet {
                 tail: Vec::new(),
                 sequences: BTreeMap::new(),
                 open_group: [false; 2],
+                copied: false,
                 deleted: false,
             });
         }
@@ -329,6 +334,7 @@ impl Kubelet {
         container.compressed = None;
         container.stage = Stage::Idle;
         container.open_group = [false; 2];
+        container.copied = false;
         container.log.restart().expect("node");
         self.reached("container restart");
     }
@@ -344,6 +350,7 @@ impl Kubelet {
             .filter(|container| container.pod == pod)
         {
             container.deleted = true;
+            container.copied = false;
             container.tail.clear();
             container.compressing = None;
             container.compressed = None;
@@ -361,6 +368,22 @@ impl Kubelet {
         }
     }
 
+    /// The next step of an outside `logrotate` with `copytruncate`. What is written between the two is nowhere afterwards.
+    pub(crate) fn copytruncate(&mut self, at: usize) {
+        let container = &mut self.containers[at];
+        if container.stage == Stage::Renamed {
+            return;
+        }
+        container.copied = !container.copied;
+        if container.copied {
+            container.log.copy_live().expect("node");
+            self.reached("copytruncate: copy");
+        } else {
+            self.reached("copytruncate: truncate");
+            self.truncate(at);
+        }
+    }
+
     /// Somebody empties the live file.
     pub(crate) fn truncate(&mut self, at: usize) {
         self.finish_line(at);
@@ -372,8 +395,9 @@ impl Kubelet {
         let Some(uid) = self.disk.uid(&path) else { return };
         container.log.truncate().expect("node");
         // What comes now is another file in the same inode.
-        self.disk.renew(uid);
+        let fresh = self.disk.renew(uid);
         self.truth.truncated.insert(uid);
+        self.truth.renewed.insert(fresh);
         self.reached("truncate");
     }
 

@@ -157,7 +157,9 @@ fn tokens(world: &mut World) {
             let (bytes, seen) = lost.entry(piece.file).or_default();
             *bytes += piece.end - piece.start;
             let known = world.disk.seen(piece.file);
-            let excused = world.kubelet.truth.truncated.contains(&piece.file);
+            // Nor does an agent that has not noticed a truncation know whose size it sees.
+            let truth = &world.kubelet.truth;
+            let excused = truth.truncated.contains(&piece.file) || truth.renewed.contains(&piece.file);
             if piece.end <= known && !excused {
                 *seen += piece.end - piece.start;
             }
@@ -184,7 +186,9 @@ fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option
     // After a death nobody knows whether what was on its way has arrived: of files that are gone it is counted. And a
     // checkpoint has one offset per file: what was delivered behind an open group is counted with it.
     let truth = &world.kubelet.truth.pieces;
-    let gone = truth.iter().filter(|piece| !world.kubelet.is_there(piece.file));
+    let renewed = &world.kubelet.truth.renewed;
+    let is_gone = |file: u64| !world.kubelet.is_there(file) || renewed.contains(&file);
+    let gone = truth.iter().filter(|piece| is_gone(piece.file));
     let twice: u64 = match world.deaths + world.lives {
         0 => gone
             .filter(|piece| piece.torn)

@@ -23,13 +23,15 @@ const AT_A_START: [OpKind; 7] = [
 ];
 
 /// Faults by their names.
-const FAULTS: [&str; 34] = [
+const FAULTS: [&str; 36] = [
     "agent frozen",
     "clock skewed",
     "inode reused",
     "kill between steps",
     "kubelet: compress to .tmp",
     "kubelet: container restart",
+    "kubelet: copytruncate: copy",
+    "kubelet: copytruncate: truncate",
     "kubelet: crash",
     "kubelet: partial line",
     "kubelet: pod deleted",
@@ -87,6 +89,7 @@ pub(crate) fn missing(reached: &BTreeMap<String, u64>) -> Vec<String> {
         Stage::Compressed,
         Stage::Renamed,
     ];
+    wanted.push(("crash x copytruncate".to_owned(), PAIR));
     wanted.extend(stages.map(|stage| (format!("crash x kubelet {stage:?}"), PAIR)));
     let seldom = wanted.into_iter().filter_map(|(what, least)| {
         let count = reached.get(&what).copied().unwrap_or(0);

@@ -38,6 +38,10 @@ pub(crate) enum Op {
     Truncate {
         container: u64,
     },
+    /// logrotate's next step: a copy of the live file, later its truncation.
+    CopyTruncate {
+        container: u64,
+    },
     /// A few steps of the agent's threads in some order, a little time between them.
     Agent {
         random: u64,
@@ -105,6 +109,7 @@ enum Kind {
     NewPod,
     DeletePod,
     Truncate,
+    CopyTruncate,
     Agent,
     Answer,
     Pass,
@@ -131,12 +136,13 @@ const BASE: [(u64, Kind); 6] = [
     (3, Kind::Heal),
 ];
 
-const FAULTS: [(u64, Kind); 16] = [
+const FAULTS: [(u64, Kind); 17] = [
     (2, Kind::KubeletCrash),
     (3, Kind::Restart),
     (1, Kind::NewPod),
     (2, Kind::DeletePod),
     (2, Kind::Truncate),
+    (4, Kind::CopyTruncate),
     (3, Kind::Freeze),
     (4, Kind::Kill),
     (4, Kind::PowerCut),
@@ -225,6 +231,9 @@ impl Weights {
                 pod: chance.below(16),
             },
             Kind::Truncate => Op::Truncate {
+                container: chance.below(16),
+            },
+            Kind::CopyTruncate => Op::CopyTruncate {
                 container: chance.below(16),
             },
             Kind::Agent => Op::Agent { random },

@@ -4,8 +4,8 @@ use crate::script::{Op, Script};
 
 /// What kind of violation it is, whatever its numbers.
 pub(crate) fn class(violation: &str) -> String {
-    let words = violation.split(|c: char| !c.is_alphabetic() && c != ' ');
-    words.take(2).collect::<String>().chars().take(48).collect()
+    let words = violation.chars().filter(|c| c.is_alphabetic() || *c == ' ');
+    words.take(48).collect()
 }
 
 /// Leaves out what is not needed for a failure of the same class.

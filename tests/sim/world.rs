@@ -6,6 +6,7 @@ use crate::node::Kubelet;
 use crate::script::{Op, Script};
 use longshore::sink::elasticsearch::response::{FILTER_PATH, Problem, RequestVerdict, judge};
 use longshore_kit::chance::Chance;
+use longshore_kit::lines::MARK;
 use longshore_kit::rude_elasticsearch::{DirectElasticsearch, Fates, Fault, Outlet};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -138,6 +139,7 @@ impl World {
             Op::KubeletCrash { container } => self.on_container(container, Kubelet::crash),
             Op::Restart { container } => self.on_container(container, Kubelet::restart),
             Op::Truncate { container } => self.on_container(container, Kubelet::truncate),
+            Op::CopyTruncate { container } => self.on_container(container, Kubelet::copytruncate),
             Op::NewPod { containers, again } => {
                 if self.kubelet.pods.len() < 4 {
                     self.kubelet.new_pod(containers as usize, again);
@@ -229,9 +231,15 @@ impl World {
         let disk = self.disk.agent();
         self.starts += 1;
         let seed = self.script.seed ^ self.starts;
+        tracing::info!("the agent starts at {:?}", self.now);
         let started = Agent::start(disk, self.script.knobs, self.time(), seed);
         let failed = started.is_err();
         self.agent = started.ok();
+        if self.agent.as_ref().is_some_and(|agent| agent.began_unread) {
+            self.reach("start without a generation of the checkpoint");
+            self.durable_sizes.clear();
+            self.disk.forget_sizes(&self.durable_sizes);
+        }
         if self.dies("start: ") {
             return;
         }
@@ -295,6 +303,7 @@ impl World {
 
     fn die(&mut self) {
         self.deaths += 1;
+        tracing::info!("the agent is dead at {:?}", self.now);
         let stages: Vec<_> = self
             .kubelet
             .containers
@@ -303,6 +312,9 @@ impl World {
             .collect();
         for stage in stages {
             self.reach(&format!("crash x kubelet {stage:?}"));
+        }
+        if self.kubelet.containers.iter().any(|container| container.copied) {
+            self.reach("crash x copytruncate");
         }
         self.lives += u64::from(self.agent.take().is_some());
         self.saves.clear();
@@ -491,7 +503,10 @@ impl World {
                 .or_insert_with(|| document.to_vec());
             // Of a message whose first parts are gone by now, the rest has its id.
             let (was, is) = (message_of(known), message_of(document));
-            if !was.ends_with(&is) && !is.ends_with(&was) {
+            // Nor when what was between them is gone with a truncated file, and earlier parts have come next to it.
+            let last = |message: &str| message.rsplit_once(MARK).map(|(_, last)| last.to_owned());
+            let apart = self.kubelet.truth.truncated.is_empty() || last(&was) != last(&is);
+            if apart && !was.ends_with(&is) && !is.ends_with(&was) {
                 let (was, is) = (
                     String::from_utf8_lossy(known).into_owned(),
                     String::from_utf8_lossy(document).into_owned(),
