@@ -56,6 +56,7 @@ pub struct Batcher {
     by_file: HashMap<FileId, u32>,
     opened: Option<Instant>,
     closed_bodies: u32,
+    hurry: bool,
 }
 
 impl Batcher {
@@ -72,7 +73,18 @@ impl Batcher {
             by_file: HashMap::new(),
             opened: None,
             closed_bodies: 0,
+            hurry: false,
         }
+    }
+
+    /// A batcher with the same limits and no open body.
+    pub fn another(&self) -> Batcher {
+        Batcher::new(self.limits, self.compressor.another())
+    }
+
+    /// Whether bodies are closed at a quarter of their age.
+    pub fn hurry(&mut self, hurry: bool) {
+        self.hurry = hurry;
     }
 
     /// Where the next document is to be appended.
@@ -121,7 +133,8 @@ impl Batcher {
     pub fn deadline(&self) -> Option<Instant> {
         // A cheap hash of the body's number spreads the ages of successive bodies.
         let step = self.closed_bodies.wrapping_mul(2_654_435_761) >> 24;
-        let permille = 900 + step * 200 / 255;
+        let whole = 900 + step * 200 / 255;
+        let permille = if self.hurry { whole / 4 } else { whole };
         self.opened
             .map(|opened| opened + self.limits.max_age * permille / 1000)
     }

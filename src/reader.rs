@@ -3,9 +3,11 @@
 //!
 //! Chunks enter with the state of their file and of their container instance; closed batches leave
 //! through [`Reader::take_ready`]. A line of a container that asks for nothing special is escaped
-//! straight from the read buffer into the open batch. The caller reads files, knows the time and
+//! straight from the read buffer into the open body. There is one for documents within their
+//! container's share and, once it is needed, one for those over it ([`Reader::set_share`]). The caller reads files, knows the time and
 //! decides what an idle partial means; nothing here waits or does I/O.
 
+mod bodies;
 mod state;
 
 pub use state::{Cut, FileState, InstanceState};
@@ -15,10 +17,13 @@ use crate::codec::gzip::Compressor;
 use crate::parse::cri::{CriLine, CriParser, Tag};
 use crate::parse::docker;
 use crate::parse::partial::{Group, Part};
-use crate::record::{Batch, BatchSeq, FileId, FileRange, Flags, Joined, Line, Record, Span, Stamp, Stream};
+use crate::record::{
+    Batch, BatchSeq, FileId, FileRange, Flags, Joined, Line, Record, Share, Span, Stamp, Stream,
+};
 use crate::sink::elasticsearch::encode::{EncodeConfig, Encoder, FileKey};
 use crate::sink::elasticsearch::schema::Fragment;
 use crate::source::lines::cut;
+use bodies::Bodies;
 use state::Format;
 use std::time::Instant;
 
@@ -57,11 +62,10 @@ pub struct Handout {
 pub struct Reader {
     cri: CriParser,
     encoder: Encoder,
-    batcher: Batcher,
+    bodies: Bodies,
     max_line: usize,
     next_seq: BatchSeq,
     ready: Vec<Handout>,
-    joined: Vec<Joined>,
     unusual: Unusual,
     lines: u64,
 }
@@ -77,11 +81,10 @@ impl Reader {
         Reader {
             cri: CriParser::default(),
             encoder: Encoder::new(encode),
-            batcher: Batcher::new(limits, compressor),
+            bodies: Bodies::new(Batcher::new(limits, compressor)),
             max_line,
             next_seq: 1,
             ready: Vec::new(),
-            joined: Vec::new(),
             unusual: Unusual::default(),
             lines: 0,
         }
@@ -130,29 +133,50 @@ impl Reader {
         }
     }
 
-    /// Closes the open batch when it is too old.
+    /// From now on documents go into the open body of `share`; each share has one of its own.
+    pub fn set_share(&mut self, share: Share) {
+        self.bodies.set_share(share);
+    }
+
+    /// While others wait for the sink, bodies within the share are closed at a quarter of their age.
+    pub fn hurry(&mut self, hurry: bool) {
+        self.set_share(Share::Within);
+        self.bodies.open.batcher.hurry(hurry);
+    }
+
+    /// Closes the open bodies that are too old.
     pub fn poll(&mut self, now: Instant) {
-        if self.batcher.deadline().is_some_and(|deadline| deadline <= now) {
-            self.close_batch();
+        for share in [Share::Over, Share::Within] {
+            if self.bodies.is_late(share, now) {
+                self.set_share(share);
+                self.close();
+            }
         }
     }
 
     /// When [`Reader::poll`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.batcher.deadline()
+        self.bodies.next_deadline()
     }
 
-    /// Closes the open batch.
+    /// Closes the open bodies.
     pub fn close_batch(&mut self) {
-        if let Some(Closed { body, ranges }) = self.batcher.close() {
-            let batch = Batch {
-                seq: self.next_seq,
-                body,
-            };
+        for share in [Share::Over, Share::Within] {
+            if self.is_open(share) {
+                self.set_share(share);
+                self.close();
+            }
+        }
+    }
+
+    /// Closes the open body of the present share.
+    fn close(&mut self) {
+        let share = self.bodies.share();
+        if let Some((Closed { body, ranges }, joined)) = self.bodies.close() {
+            let seq = self.next_seq;
             self.next_seq += 1;
-            let joined = std::mem::take(&mut self.joined);
             self.ready.push(Handout {
-                batch,
+                batch: Batch { seq, share, body },
                 ranges,
                 joined,
             });
@@ -164,17 +188,22 @@ impl Reader {
         std::mem::take(&mut self.ready)
     }
 
-    /// Source bytes of documents in the open batch.
+    /// Source bytes of documents in the open bodies.
     pub fn open_bytes(&self) -> u64 {
-        self.batcher.source_bytes()
+        self.bodies.source_bytes()
     }
 
-    /// The lowest offset of `file` in the open batch and in closed ones that were not taken yet, with the stamp before it.
+    /// Whether the open body of `share` has documents.
+    pub fn is_open(&self, share: Share) -> bool {
+        self.bodies.is_open(share)
+    }
+
+    /// The lowest offset of `file` in the open bodies and in closed ones that were not taken yet, with the stamp before it.
     pub fn open_range(&self, file: FileId) -> Option<FileRange> {
         let ready = self.ready.iter().flat_map(|handout| &handout.ranges).copied();
         let ready = ready.filter(|range| range.file == file);
         ready
-            .chain(self.batcher.range(file))
+            .chain(self.bodies.range(file))
             .min_by_key(|range| range.start)
     }
 
@@ -354,7 +383,7 @@ impl Reader {
     }
 
     fn push_group(&mut self, stream: Stream, group: Group, fragment: &Fragment, now: Instant) {
-        self.joined.extend(group.apart());
+        self.bodies.open.joined.extend(group.apart());
         let record = Record {
             stamp: group.stamp,
             stream: Some(stream),
@@ -394,17 +423,21 @@ impl Reader {
         fragment: &Fragment,
         now: Instant,
     ) {
-        let encoded = self
-            .encoder
-            .push(self.batcher.scratch(), record, stamp_text, key, fragment);
+        let encoded = self.encoder.push(
+            self.bodies.open.batcher.scratch(),
+            record,
+            stamp_text,
+            key,
+            fragment,
+        );
         let Span { file, start, .. } = record.span;
-        let number = self.batcher.file(FileRange {
+        let number = self.bodies.open.batcher.file(FileRange {
             file,
             start,
             stamp_before,
         });
         if let Some(Span { file, start, .. }) = record.second {
-            self.batcher.file(FileRange {
+            self.bodies.open.batcher.file(FileRange {
                 file,
                 start,
                 stamp_before: second_before,
@@ -413,8 +446,13 @@ impl Reader {
         if !encoded.flags.is_empty() {
             self.count(encoded.flags, record.skipped);
         }
-        if self.batcher.document(number, start, record.source_bytes, now) {
-            self.close_batch();
+        if self
+            .bodies
+            .open
+            .batcher
+            .document(number, start, record.source_bytes, now)
+        {
+            self.close();
         }
     }
 

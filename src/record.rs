@@ -210,6 +210,17 @@ impl Body {
     }
 }
 
+/// Whether documents are within their container's share of what the sink can take, or over it. Only
+/// while the sink takes less than is written does it matter: what is over waits, the rest does not.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Share {
+    /// Within the share, or there was enough for all.
+    #[default]
+    Within,
+    /// Over the share.
+    Over,
+}
+
 /// Number of a batch, given out by a reader in ascending order.
 pub type BatchSeq = u64;
 
@@ -218,6 +229,8 @@ pub type BatchSeq = u64;
 pub struct Batch {
     /// The reader's number for it.
     pub seq: BatchSeq,
+    /// Whether it may wait in the spool while others do not.
+    pub share: Share,
     /// The documents.
     pub body: Body,
 }

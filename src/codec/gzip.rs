@@ -15,6 +15,8 @@ pub trait Compressor: Send {
     fn finish(&mut self, out: &mut Vec<u8>);
     /// What the bytes are.
     fn encoding(&self) -> Encoding;
+    /// Another one like this, with nothing in it.
+    fn another(&self) -> Box<dyn Compressor>;
 }
 
 /// The compressor for a configured level: 0 stores, 1 to 9 is gzip.
@@ -39,6 +41,10 @@ impl Compressor for Identity {
     fn encoding(&self) -> Encoding {
         Encoding::Identity
     }
+
+    fn another(&self) -> Box<dyn Compressor> {
+        Box::new(Identity)
+    }
 }
 
 /// RFC 1952 header: deflate, no flags, no time, unknown system.
@@ -49,6 +55,7 @@ const SPARE_BYTES: usize = 16 * 1024;
 
 /// gzip by flate2 with zlib-rs.
 pub struct Gzip {
+    level: u8,
     deflate: Compress,
     crc: Crc,
     open: bool,
@@ -58,6 +65,7 @@ impl Gzip {
     /// A compressor of `level` 1 (fast) to 9 (small).
     pub fn new(level: u8) -> Gzip {
         Gzip {
+            level,
             deflate: Compress::new(Compression::new(u32::from(level)), false),
             crc: Crc::new(),
             open: false,
@@ -106,6 +114,10 @@ impl Compressor for Gzip {
 
     fn encoding(&self) -> Encoding {
         Encoding::Gzip
+    }
+
+    fn another(&self) -> Box<dyn Compressor> {
+        Box::new(Gzip::new(self.level))
     }
 }
 

@@ -69,6 +69,7 @@ fn walk_source(source: &mut Source, keys: &mut impl Keys) {
         time(millis(10), hours(1)),
         &mut source.partial_idle,
     );
+    keys.one("source.fair", Switch, &mut source.fair);
     keys.one(
         "source.reader_threads",
         // One for now: what shares containers out among several is not built.

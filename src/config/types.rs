@@ -52,6 +52,8 @@ pub struct Source {
     pub start_at: StartAt,
     /// The longest message, joined from partials or not; the rest of it is cut, flagged and counted.
     pub max_line: u64,
+    /// Whether each container has a share of what the sink takes, while that is less than they write.
+    pub fair: bool,
     /// How many threads read; container instances are sharded over them.
     pub reader_threads: usize,
     /// How often the directories are listed, with or without a watch.
@@ -375,6 +377,7 @@ impl Default for Source {
             exclude: Exclude::default(),
             start_at: StartAt::Beginning,
             max_line: MIB,
+            fair: true,
             reader_threads: 1,
             rescan_interval: Duration::from_secs(5),
             max_open_files: 1024,

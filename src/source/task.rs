@@ -30,13 +30,13 @@ use crate::enrich::cache::Directory;
 use crate::flow::budget::Budget;
 use crate::mutant::{self, Mutant};
 use crate::reader::Reader;
-use crate::record::{Ack, Batch};
+use crate::record::{Ack, Batch, Share};
 use crate::sink::elasticsearch::encode::EncodeConfig;
 use crate::telemetry::board::Board;
 use notify::RecommendedWatcher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -248,6 +248,7 @@ impl Source {
     pub fn on_note(&mut self, note: Note) {
         match note {
             Note::Acked(ack) => {
+                self.desk.rounds.on_acked(ack.batch);
                 let files = self.desk.tracker.on_ack(ack.batch);
                 self.desk.on_acked(&files);
             }
@@ -288,10 +289,13 @@ impl Source {
         }
         self.refresh_metadata();
         self.offer();
+        self.desk
+            .keep_shares(self.config.fair && self.budget.is_pressed());
         let mut blocked = !self.may_read();
         let due: Vec<String> = self.due();
         for path in due {
             blocked = blocked || !self.may_read();
+            self.desk.over_may_read = self.budget.has_room(Share::Over);
             if let Some(container) = self.containers.get_mut(&path) {
                 container.poll(&mut self.desk, !blocked);
                 self.collect();
@@ -326,7 +330,7 @@ impl Source {
     }
 
     fn may_read(&self) -> bool {
-        self.waiting.is_empty() && self.budget.has_room()
+        self.waiting.is_empty() && self.budget.has_room(Share::Within)
     }
 
     /// Takes closed batches from the hot path and offers them to the sink.
@@ -337,7 +341,9 @@ impl Source {
                 .on_handed_out(handout.batch.seq, &handout.ranges);
             self.desk.tracker.on_joined(handout.joined);
             self.desk.handed_out += handout.batch.body.source_bytes();
-            self.budget.take(handout.batch.body.resident_bytes());
+            let Batch { seq, share, body } = &handout.batch;
+            self.desk.rounds.on_handed_out(*seq, *share);
+            self.budget.take(body.resident_bytes(), *share);
             self.waiting.push_back(handout.batch);
         }
         // Before the sink can move them on, the ledger must know them.
@@ -385,19 +391,22 @@ impl Source {
     }
 
     fn save_when_due(&mut self) {
-        let desk = &mut self.desk;
+        let desk = &self.desk;
         if !desk.save_wanted() || (desk.now < self.save_at && !desk.urgent) {
             return;
         }
         self.save_at = desk.now + SAVE_INTERVAL;
-        let entries = checkpoints::entries(&mut self.containers, desk);
-        let checkpoint = Checkpoint {
-            entries,
-            losses: desk.losses.clone(),
-        };
-        let number = desk.begin_save();
         // The checkpoint thread lives longer than this one.
-        let _ = self.saves.send((number, checkpoint));
+        let _ = self.save();
+    }
+
+    /// Asks for a checkpoint; an error when nobody is there to save it.
+    fn save(&mut self) -> Result<(), SendError<(u64, Checkpoint)>> {
+        let checkpoint = Checkpoint {
+            entries: checkpoints::entries(&mut self.containers, &mut self.desk),
+            losses: self.desk.losses.clone(),
+        };
+        self.saves.send((self.desk.begin_save(), checkpoint))
     }
 
     fn publish(&mut self) {
@@ -468,14 +477,7 @@ impl Source {
 
     fn begin_last_save(&mut self, clock: Clock) {
         self.desk.begin_turn(clock);
-        let entries = checkpoints::entries(&mut self.containers, &mut self.desk);
-        let checkpoint = Checkpoint {
-            entries,
-            losses: self.desk.losses.clone(),
-        };
-        let number = self.desk.begin_save();
-        if self.saves.send((number, checkpoint)).is_err() {
-            // Nobody is there to save it.
+        if self.save().is_err() {
             self.desk.saving = None;
         }
     }

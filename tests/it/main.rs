@@ -15,6 +15,7 @@ mod corpus;
 mod crash;
 mod docs;
 mod e2e;
+mod fairness;
 mod hostile;
 mod layering;
 mod ledger;

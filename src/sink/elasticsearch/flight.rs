@@ -9,6 +9,8 @@
 //!   wait, slots go to a frame and to a fresh batch by turns: the spool drains, and new lines are not
 //!   kept back until it has. Batches that find no slot go to the spool, newest first: when one has
 //!   waited for 2 s, or when half of the memory is in use. A short burst costs no disk write.
+//! - Batches over their containers' share ([`Share::Over`]) wait with the frames, by turns with them: a
+//!   batch within the shares finds a slot free, and goes to the spool only when no other is left to go.
 //! - Documents answered with *retry* ride again in a body of their own, after a delay. While too
 //!   many bytes wait for that, nothing new is sent.
 //! - Documents on *hold* leave for a side body in the spool, under the name of their index: that
@@ -32,7 +34,7 @@ mod waiting;
 
 use super::response::{Problem, RequestVerdict};
 use crate::flow::backoff::Backoff;
-use crate::record::{Ack, Batch, Body, Fate, FrameSeq, Origin};
+use crate::record::{Ack, Batch, Body, Fate, FrameSeq, Origin, Share};
 use crate::sink::settlement::{Settled, Settlement};
 use lanes::Lanes;
 use std::collections::{BTreeMap, VecDeque};
@@ -51,7 +53,7 @@ pub struct FlightConfig {
     pub compression: u8,
     /// The budget of resident bytes. Half of it may be flying and a quarter may wait for another
     /// attempt, what was read back from the spool included; when half of it is used, waiting batches
-    /// are spooled.
+    /// over their shares are spooled, when three quarters are, the others.
     pub memory: u64,
     /// Delays after failures.
     pub backoff: Backoff,
@@ -69,8 +71,10 @@ struct Parcel {
     attempt: u32,
     /// Some server may know these documents: they were in a request.
     sent: bool,
-    /// Share of the memory budget; none for what came from the spool.
+    /// Its part of the memory budget; none for what came from the spool.
     permit: u64,
+    /// Whose part that is.
+    share: Share,
     /// When it came into memory.
     since: Instant,
 }
@@ -125,8 +129,10 @@ pub struct Flight {
     config: FlightConfig,
     settlement: Settlement,
     next_parcel: ParcelId,
-    /// From the reader and not sent yet, oldest first.
+    /// From the reader and not sent yet, oldest first: within their shares.
     fresh: VecDeque<Parcel>,
+    /// From the reader and not sent yet, oldest first: over their shares.
+    over: VecDeque<Parcel>,
     /// Read back from the spool and not sent since.
     loaded: VecDeque<Parcel>,
     /// Sent before: the next to go.
@@ -144,7 +150,9 @@ pub struct Flight {
     health: Health,
     /// The request that tries out a server that is down.
     probe: Option<ParcelId>,
-    /// Whether the next free slot is for a frame.
+    /// Whether the next free slot is for what is not within a share: a frame, or a batch over its share.
+    others_turn: bool,
+    /// Whether the next one of these is a frame.
     frames_turn: bool,
     room: Room,
     dead_letter_full: bool,
@@ -161,6 +169,7 @@ impl Flight {
             settlement: Settlement::default(),
             next_parcel: 0,
             fresh: VecDeque::new(),
+            over: VecDeque::new(),
             loaded: VecDeque::new(),
             due: VecDeque::new(),
             delayed: Vec::new(),
@@ -172,7 +181,8 @@ impl Flight {
             lanes: Lanes::default(),
             health: Health::Up,
             probe: None,
-            frames_turn: false,
+            others_turn: false,
+            frames_turn: true,
             room: Room::Open,
             dead_letter_full: false,
             actions: VecDeque::new(),
@@ -187,12 +197,12 @@ impl Flight {
         let permit = batch.body.resident_bytes();
         if batch.body.documents() == 0 {
             self.actions.push_back(Action::Ack(Ack { batch: batch.seq }));
-            self.release(permit);
+            self.release(permit, batch.share);
             return;
         }
         self.settlement.open(origin, batch.body.documents());
-        let parcel = self.parcel(origin, batch.body, true, permit, now);
-        self.fresh.push_back(parcel);
+        let parcel = self.parcel(origin, batch.body, true, (permit, batch.share), now);
+        self.wait_for_slot(parcel);
     }
 
     /// A frame is in the spool and unsent: found at the start. `lane` is the index it was held for.
@@ -224,7 +234,7 @@ impl Flight {
             Some(body) => {
                 let origin = Origin::Frame(frame);
                 self.settlement.open(origin, body.documents());
-                let parcel = self.parcel(origin, body, true, 0, now);
+                let parcel = self.parcel(origin, body, true, (0, Share::Over), now);
                 self.loaded.push_back(parcel);
             }
         }
@@ -362,6 +372,13 @@ impl Flight {
         self.room != Room::Open
     }
 
+    /// True while bodies wait that were never sent: the server takes less than is read, or nothing. Those in
+    /// lanes do not count.
+    pub fn is_pressed(&self) -> bool {
+        let unsent = !self.fresh.is_empty() || !self.over.is_empty() || !self.loaded.is_empty();
+        unsent || self.waiting_frames() > 0 || self.is_spooling() || !self.is_up()
+    }
+
     /// True when the last dead letters found no room.
     pub fn is_dead_letter_full(&self) -> bool {
         self.dead_letter_full
@@ -404,7 +421,14 @@ impl Flight {
         self.delayed.push((until, parcel));
     }
 
-    fn parcel(&mut self, origin: Origin, body: Body, whole: bool, permit: u64, since: Instant) -> Parcel {
+    fn parcel(
+        &mut self,
+        origin: Origin,
+        body: Body,
+        whole: bool,
+        (permit, share): (u64, Share),
+        since: Instant,
+    ) -> Parcel {
         self.next_parcel += 1;
         Parcel {
             id: self.next_parcel,
@@ -414,13 +438,14 @@ impl Flight {
             attempt: 0,
             sent: false,
             permit,
+            share,
             since,
         }
     }
 
-    fn release(&mut self, bytes: u64) {
+    fn release(&mut self, bytes: u64, share: Share) {
         if bytes > 0 {
-            self.actions.push_back(Action::Release(bytes));
+            self.actions.push_back(Action::Release { bytes, share });
         }
     }
 
@@ -433,7 +458,7 @@ impl Flight {
             parcel.body.source_bytes(),
             now,
         );
-        self.release(parcel.permit);
+        self.release(parcel.permit, parcel.share);
     }
 
     /// Documents came to rest: ledger, settlement, and what follows from it.

@@ -1,9 +1,10 @@
 //! One container directory: its instances, its listing, its poll.
 
-use super::TICK;
 use super::desk::Desk;
 use super::instance::{Instance, Served};
+use super::{BLOCKED_WAIT, TICK};
 use crate::enrich::cache::{self, Lookup};
+use crate::flow::fair::Credit;
 use crate::record::Metadata;
 use crate::source::disk::DirStamp;
 use crate::source::pod_path::PodName;
@@ -37,6 +38,7 @@ pub(super) struct Container {
     pub(super) instances: BTreeMap<u32, Instance>,
     pub(super) next_poll: Instant,
     pub(super) read_bytes: u64,
+    credit: Credit,
     interval: Duration,
     stamp: Option<DirStamp>,
     listed_at: Option<Instant>,
@@ -62,6 +64,7 @@ impl Container {
             instances: BTreeMap::new(),
             next_poll: now,
             read_bytes: 0,
+            credit: Credit::default(),
             interval: TICK,
             stamp: None,
             listed_at: None,
@@ -130,9 +133,10 @@ impl Container {
             let newest = self.instances.keys().next_back().copied();
             for (restart, instance) in &mut self.instances {
                 let superseded = newest.is_some_and(|newest| newest > *restart);
-                let now_served = instance.serve(&self.place, desk, superseded, self.gone);
+                let now_served = instance.serve(&self.place, desk, &mut self.credit, superseded, self.gone);
                 served.bytes += now_served.bytes;
                 served.more |= now_served.more;
+                served.withheld |= now_served.withheld;
                 self.must_list |= now_served.stale;
             }
         }
@@ -152,7 +156,11 @@ impl Container {
             self.interval = TICK;
         }
         if served.more {
-            self.next_poll = desk.now;
+            self.next_poll = if served.withheld {
+                desk.now + BLOCKED_WAIT
+            } else {
+                desk.now
+            };
             return;
         }
         let since = (desk.now + self.interval).saturating_duration_since(desk.epoch);

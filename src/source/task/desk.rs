@@ -6,10 +6,11 @@ use crate::checkpoint::losses::{LossRecord, Losses};
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::tracker::Tracker;
 use crate::enrich::cache::Directory;
+use crate::flow::fair::{Credit, Rounds};
 use crate::mutant::{self, Mutant};
 use crate::parse::cri::CriParser;
 use crate::reader::Reader;
-use crate::record::{FileId, Span};
+use crate::record::{FileId, Share, Span};
 use crate::sink::elasticsearch::schema::Layout;
 use crate::source::disk::{Links, LogFolders};
 use crate::source::fingerprint::{Fingerprint, file_id};
@@ -66,6 +67,11 @@ pub(super) struct Desk {
     pub(super) starved: bool,
     pub(super) watching: bool,
     pub(super) blocked: bool,
+    /// Bodies wait for the sink: what a container reads beyond its share goes into bodies of its own.
+    pub(super) keeps_shares: bool,
+    /// Whether these have room.
+    pub(super) over_may_read: bool,
+    pub(super) rounds: Rounds,
     pub(super) counts: Counts,
     pub(super) read: u64,
     pub(super) handed_out: u64,
@@ -121,6 +127,9 @@ impl Desk {
             starved: false,
             watching: false,
             blocked: false,
+            keeps_shares: false,
+            over_may_read: true,
+            rounds: Rounds::default(),
             counts: Counts::default(),
             read: 0,
             handed_out: 0,
@@ -140,6 +149,27 @@ impl Desk {
         self.now = clock.now;
         self.unix_ms = clock.unix_ms;
         self.turns += 1;
+    }
+
+    /// Shares are kept while bodies wait for the sink. A round may end.
+    pub(super) fn keep_shares(&mut self, keep: bool) {
+        self.keeps_shares = keep;
+        self.reader.hurry(keep);
+        self.rounds.advance(self.reader.is_open(Share::Within));
+    }
+
+    /// How many bytes a container may read now, at most `limit`, and in whose bodies they go: `None` when it
+    /// has used its share and there is no room beyond.
+    pub(super) fn allowance(&self, credit: &Credit, limit: usize) -> Option<(Share, usize)> {
+        if !self.keeps_shares {
+            return Some((Share::Within, limit));
+        }
+        let left = usize::try_from(self.rounds.left(credit)).unwrap_or(limit);
+        match (left, self.over_may_read) {
+            (0, true) => Some((Share::Over, limit)),
+            (0, false) => None,
+            _ => Some((Share::Within, limit.min(left))),
+        }
     }
 
     pub(super) fn on_acked(&mut self, files: &[FileId]) {

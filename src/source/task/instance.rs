@@ -4,10 +4,11 @@ use super::container::Place;
 use super::desk::{Desk, QUANTUM};
 use super::files::{Descriptor, Source, Step, is_about_the_file, on_error};
 use crate::enrich::cache::Lookup;
+use crate::flow::fair::Credit;
 use crate::mutant::{self, Mutant};
 use crate::parse::partial::{Group, Partials};
 use crate::reader::{Cut, FileState, InstanceState};
-use crate::record::Stream;
+use crate::record::{Share, Stream};
 use crate::sink::elasticsearch::schema::fragment;
 use crate::source::chain::{Chain, NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::pod_path::LogKind;
@@ -23,6 +24,8 @@ pub(super) struct Served {
     pub(super) bytes: usize,
     /// The quantum ended before the files did.
     pub(super) more: bool,
+    /// What is left is over the container's share, for which there is no room.
+    pub(super) withheld: bool,
     /// A name led elsewhere than at the last listing.
     pub(super) stale: bool,
 }
@@ -161,7 +164,14 @@ impl Instance {
 
     /// Reads on, at most a quantum. `superseded`: there is a later instance, so that nobody writes to
     /// this one; `gone`: the directory was removed.
-    pub(super) fn serve(&mut self, place: &Place, desk: &mut Desk, superseded: bool, gone: bool) -> Served {
+    pub(super) fn serve(
+        &mut self,
+        place: &Place,
+        desk: &mut Desk,
+        credit: &mut Credit,
+        superseded: bool,
+        gone: bool,
+    ) -> Served {
         self.gone = gone;
         let mut served = Served::default();
         if self.state.is_none() || self.waits_for_cut(desk) {
@@ -172,8 +182,18 @@ impl Instance {
                 served.more = true;
                 break;
             }
+            let Some((share, limit)) = desk.allowance(credit, QUANTUM - served.bytes) else {
+                (served.more, served.withheld) = (true, true);
+                break;
+            };
+            desk.reader.set_share(share);
+            let before = desk.read;
             let complete = self.is_complete(at, superseded, desk.now);
-            match self.step(at, QUANTUM - served.bytes, complete, place, desk) {
+            let step = self.step(at, limit, complete, place, desk);
+            if share == Share::Within {
+                desk.rounds.on_read(credit, desk.read - before);
+            }
+            match step {
                 Step::Waits => break,
                 Step::Stale => {
                     served.stale = true;

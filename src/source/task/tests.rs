@@ -174,7 +174,7 @@ impl Bench {
         while let Ok(batch) = self.batches.try_recv() {
             let text = crate::codec::gzip::inflate(&batch.body).unwrap();
             self.came.extend(documents(&text));
-            self.source.budget.give(batch.body.resident_bytes());
+            self.source.budget.give(batch.body.resident_bytes(), batch.share);
             self.unacked.push(Ack { batch: batch.seq });
             let board = Arc::clone(&self.source.desk.board);
             let origin = crate::record::Origin::Batch(batch.seq);
@@ -368,7 +368,7 @@ fn a_file_that_was_rotated_and_compressed_while_we_were_away_goes_on_at_its_offs
 fn a_file_that_is_rotated_and_compressed_before_its_first_read_is_one_file() {
     for opened in [true, false] {
         let mut bench = Bench::new();
-        bench.source.budget.take(64 << 20);
+        bench.source.budget.take(64 << 20, Share::Within);
         bench.log("0.log", 0..3);
         if opened {
             bench.turn();
@@ -377,7 +377,7 @@ fn a_file_that_is_rotated_and_compressed_before_its_first_read_is_one_file() {
         bench.gzip("0.log.20261121-100000");
         bench.log("0.log", 3..5);
         bench.turn();
-        bench.source.budget.give(64 << 20);
+        bench.source.budget.give(64 << 20, Share::Within);
         bench.expect(5);
     }
 }
@@ -387,13 +387,13 @@ fn a_file_that_is_rotated_and_compressed_between_two_reads_is_one_file() {
     let mut bench = Bench::new();
     bench.log("0.log", 0..3);
     bench.expect(3);
-    bench.source.budget.take(64 << 20);
+    bench.source.budget.take(64 << 20, Share::Within);
     bench.log("0.log", 3..5);
     bench.rename("0.log", "0.log.20261121-100000");
     bench.gzip("0.log.20261121-100000");
     bench.log("0.log", 5..7);
     bench.turn();
-    bench.source.budget.give(64 << 20);
+    bench.source.budget.give(64 << 20, Share::Within);
     bench.expect(7);
 }
 
@@ -664,13 +664,13 @@ fn a_damaged_gz_gives_what_inflates_and_the_chain_goes_on() {
 #[test]
 fn nothing_is_read_while_the_budget_is_used_up() {
     let mut bench = Bench::new();
-    bench.source.budget.take(64 << 20);
+    bench.source.budget.take(64 << 20, Share::Within);
     bench.log("0.log", 0..3);
     for _ in 0..20 {
         bench.turn();
     }
     assert_eq!(bench.source.desk.read, 0);
     assert!(bench.source.desk.board.reader().blocked);
-    bench.source.budget.give(64 << 20);
+    bench.source.budget.give(64 << 20, Share::Within);
     bench.expect(3);
 }

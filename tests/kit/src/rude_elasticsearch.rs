@@ -27,7 +27,7 @@
 //!             {"fault": {"stall_before_commit": {"secs": 5, "nanos": 0}}}],
 //!  "fates": {"reject_429": 0.1, "mapping_400_if_contains": "poison"},
 //!  "block": {"index": "logstash-*", "kind": "write403"}, "unblock": "logstash-*",
-//!  "limit_body": 1048576, "authorization": "ApiKey x",
+//!  "limit_body": 1048576, "throttle": 20000000, "authorization": "ApiKey x",
 //!  "release": true, "cut_connections": true, "off_ms": 3000}
 //! ```
 
@@ -210,6 +210,13 @@ impl RudeElasticsearch {
     /// Answers 413 when the inflated body is larger (`http.max_content_length`; 100 MiB at the start).
     pub fn limit_body(&self, bytes: usize) {
         self.shared.with_script(|script| script.limit_bytes = bytes);
+    }
+
+    /// Takes so many bytes of inflated bodies a second, one request after the other, as a server with one slow disk;
+    /// 0 takes them as they come.
+    pub fn throttle(&self, bytes_per_second: u64) {
+        self.shared
+            .with_script(|script| script.bytes_per_second = bytes_per_second);
     }
 
     /// Answers 401 unless the `Authorization` header is exactly this.

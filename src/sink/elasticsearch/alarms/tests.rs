@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::flow::backoff::Backoff;
-use crate::record::{Batch, Body, Encoding, FileId, Row};
+use crate::record::{Batch, Body, Encoding, FileId, Row, Share};
 use crate::sink::elasticsearch::flight::{Action, FlightConfig, Moment, ParcelId};
 use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
 
@@ -50,6 +50,7 @@ impl Rig {
         self.flight.on_batch(
             Batch {
                 seq: self.batches,
+                share: Share::Within,
                 body,
             },
             self.now,

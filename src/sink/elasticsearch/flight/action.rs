@@ -1,6 +1,6 @@
 //! What goes into the sink's state machine besides facts, and what comes out of it.
 
-use crate::record::{Ack, Body, Encoding, Fate, FrameSeq, Origin};
+use crate::record::{Ack, Body, Encoding, Fate, FrameSeq, Origin, Share};
 use bytes::Bytes;
 use std::time::Instant;
 
@@ -73,7 +73,12 @@ pub enum Action {
     /// The reader may move its checkpoint.
     Ack(Ack),
     /// Give so many bytes back to the memory budget.
-    Release(u64),
+    Release {
+        /// How many.
+        bytes: u64,
+        /// From whose part.
+        share: Share,
+    },
     /// Enter this in the ledger.
     Moved(Moved),
 }

@@ -673,6 +673,7 @@ fn bodies_without_documents_are_done_at_once() {
     world.flight.on_batch(
         Batch {
             seq: 99,
+            share: Share::Within,
             body: body.clone(),
         },
         world.now,
@@ -681,7 +682,10 @@ fn bodies_without_documents_are_done_at_once() {
         world.flight.poll(world.now),
         Some(Action::Ack(Ack { batch: 99 }))
     ));
-    assert!(matches!(world.flight.poll(world.now), Some(Action::Release(_))));
+    assert!(matches!(
+        world.flight.poll(world.now),
+        Some(Action::Release { .. })
+    ));
     world.flight.on_frame(99, Some(body), world.now);
     assert!(matches!(
         world.flight.poll(world.now),

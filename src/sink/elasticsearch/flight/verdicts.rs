@@ -142,7 +142,7 @@ impl Flight {
         if !sorted.hold.is_empty() {
             self.hold(parcel, apart, &sorted.hold, &mut permit, at);
         }
-        self.release(permit);
+        self.release(permit, parcel.share);
     }
 
     /// A whole request was too large: halves, or the end of a single document.
@@ -163,14 +163,14 @@ impl Flight {
                 self.due.push_front(child);
             }
         }
-        self.release(permit);
+        self.release(permit, parcel.share);
     }
 
-    /// A parcel of some documents of `parcel`, with as much of its share as it needs.
+    /// A parcel of some documents of `parcel`, with as much of its part of the budget as it needs.
     fn child(&mut self, parcel: &Parcel, body: Body, permit: &mut u64) -> Parcel {
-        let share = body.resident_bytes().min(*permit);
-        *permit -= share;
-        let mut child = self.parcel(parcel.origin, body, false, share, parcel.since);
+        let part = body.resident_bytes().min(*permit);
+        *permit -= part;
+        let mut child = self.parcel(parcel.origin, body, false, (part, parcel.share), parcel.since);
         child.attempt = parcel.attempt;
         child.sent = parcel.sent;
         child

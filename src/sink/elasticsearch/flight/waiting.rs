@@ -1,8 +1,9 @@
 //! What waits in memory: which body is sent or read next, and which is pushed out to the spool.
 
 use super::{Action, Flight, Health, Moment, Parcel, Phase, Writing};
-use crate::record::{FrameSeq, Origin};
+use crate::record::{FrameSeq, Origin, Share};
 use crate::sink::elasticsearch::response::Problem;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How long a full spool is left alone before the next try.
@@ -47,7 +48,8 @@ impl Room {
 impl Flight {
     /// Every parcel in memory.
     pub(super) fn parcels(&self) -> impl Iterator<Item = &Parcel> {
-        let waiting = self.fresh.iter().chain(&self.loaded).chain(&self.due);
+        let fresh = self.fresh.iter().chain(&self.over);
+        let waiting = fresh.chain(&self.loaded).chain(&self.due);
         let delayed = self.delayed.iter().map(|(_, parcel)| parcel);
         let writing = self.writing.values().map(Writing::parcel);
         waiting.chain(delayed).chain(self.flying.values()).chain(writing)
@@ -146,11 +148,11 @@ impl Flight {
                 self.unsaved.documents += parcel.body.documents() as u64;
                 self.unsaved.bytes += parcel.body.source_bytes();
             }
-            self.release(parcel.permit);
+            self.release(parcel.permit, parcel.share);
         } else if lane.is_some() {
             self.later(parcel, at);
         } else if parcel.attempt == 0 && parcel.whole {
-            self.fresh.push_back(parcel);
+            self.wait_for_slot(parcel);
         } else {
             self.due.push_back(parcel);
         }
@@ -208,18 +210,42 @@ impl Flight {
 
     /// Bodies that wait for a slot.
     fn waiting(&self) -> usize {
-        self.fresh.len() + self.loaded.len() + self.due.len()
+        self.fresh.len() + self.over.len() + self.loaded.len() + self.due.len()
     }
 
+    /// A batch was never sent and stays in memory.
+    pub(super) fn wait_for_slot(&mut self, parcel: Parcel) {
+        match parcel.share {
+            Share::Within => self.fresh.push_back(parcel),
+            Share::Over => self.over.push_back(parcel),
+        }
+    }
+
+    /// By turns a batch within the shares and another body; of the others by turns a frame and a batch over
+    /// its share. Of three slots or more, the last is not for the others, so that a batch within the shares finds one free.
     fn next_unsent(&mut self) -> Option<Parcel> {
-        let frame = self.frames_turn || self.fresh.is_empty();
+        let is_last = self.flying.len() + 1 == self.config.max_in_flight && self.config.max_in_flight > 2;
+        let others = !(is_last && self.is_up());
+        if !(others && self.others_turn)
+            && let Some(parcel) = self.fresh.pop_front()
+        {
+            self.others_turn = true;
+            return Some(parcel);
+        }
+        if !others {
+            return None;
+        }
+        self.others_turn = false;
+        let frame = self.frames_turn || self.over.is_empty();
         let parcel = if frame {
-            self.loaded.pop_front().or_else(|| self.fresh.pop_front())
+            self.loaded.pop_front().or_else(|| self.over.pop_front())
         } else {
-            self.fresh.pop_front()
-        }?;
-        self.frames_turn = matches!(parcel.origin, Origin::Batch(_));
-        Some(parcel)
+            self.over.pop_front()
+        };
+        if let Some(parcel) = &parcel {
+            self.frames_turn = matches!(parcel.origin, Origin::Batch(_));
+        }
+        parcel.or_else(|| self.fresh.pop_front())
     }
 
     /// The next frame to read: the probe of a lane whose time has come, else the oldest.
@@ -241,7 +267,7 @@ impl Flight {
         })
     }
 
-    fn is_spooling(&self) -> bool {
+    pub(super) fn is_spooling(&self) -> bool {
         self.writing
             .values()
             .any(|writing| matches!(writing, Writing::Spool { .. }))
@@ -257,7 +283,7 @@ impl Flight {
 
     fn next_to_spill(&mut self, now: Instant) -> Option<Parcel> {
         let any = |flight: &mut Flight| {
-            let fresh = flight.fresh.pop_back();
+            let fresh = flight.over.pop_back().or_else(|| flight.fresh.pop_back());
             fresh
                 .or_else(|| flight.due.pop_back())
                 .or_else(|| flight.delayed.pop().map(|(_, parcel)| parcel))
@@ -275,8 +301,15 @@ impl Flight {
                 None
             };
         }
-        if self.is_memory_tight() || self.spill_due().is_some_and(|due| due <= now) {
-            return self.fresh.pop_back();
+        let permits: u64 = self.parcels().map(|parcel| parcel.permit).sum();
+        let is_due = |queue| self.late(queue).is_some_and(|due| due <= now);
+        if permits >= self.config.memory / 2 && !self.over.is_empty() || is_due(&self.over) {
+            return self.over.pop_back();
+        }
+        if (permits >= self.config.memory / 4 * 3 || is_due(&self.fresh))
+            && let Some(parcel) = self.fresh.pop_back()
+        {
+            return Some(parcel);
         }
         if self.phase == Phase::Stopping {
             self.delayed.pop().map(|(_, parcel)| parcel)
@@ -285,18 +318,14 @@ impl Flight {
         }
     }
 
-    /// Half of the budget is in use, and a batch waits: it goes before the reader is stopped.
-    fn is_memory_tight(&self) -> bool {
-        let permits: u64 = self.parcels().map(|parcel| parcel.permit).sum();
-        !self.fresh.is_empty() && permits >= self.config.memory / 2
+    /// When a fresh batch has waited long enough, and all but the next few go.
+    pub(super) fn spill_due(&self) -> Option<Instant> {
+        let late = [&self.fresh, &self.over].map(|queue| self.late(queue));
+        late.into_iter().flatten().min()
     }
 
-    /// When the oldest fresh batch has waited long enough, and all but the next few go.
-    pub(super) fn spill_due(&self) -> Option<Instant> {
-        let oldest = self
-            .fresh
-            .front()
-            .filter(|_| self.fresh.len() > self.config.max_in_flight);
+    fn late(&self, queue: &VecDeque<Parcel>) -> Option<Instant> {
+        let oldest = queue.front().filter(|_| queue.len() > self.config.max_in_flight);
         oldest.map(|parcel| parcel.since + SLOT_WAIT)
     }
 

@@ -229,6 +229,7 @@ impl Shipping {
                     }
                 }
                 None => {
+                    self.budget.set_pressed(self.flight.is_pressed());
                     self.tell(clock.now, false);
                     return self.orders.pop_front();
                 }
@@ -338,7 +339,7 @@ impl Shipping {
                 return Some(Order::DeadLetter(dead_letters::Command::Append { parcel, rows }));
             }
             Action::Ack(ack) => return Some(Order::Ack(ack)),
-            Action::Release(bytes) => self.budget.give(bytes),
+            Action::Release { bytes, share } => self.budget.give(bytes, share),
             Action::Moved(moved) => {
                 let mut ledger = self.board.ledger();
                 ledger.on_moved(moved.origin, moved.fate, moved.documents, moved.bytes);

@@ -10,7 +10,7 @@ use crate::batch::{Batcher, Limits};
 use crate::codec::gzip::compressor;
 use crate::config::{Elasticsearch, HostUrl};
 use crate::flow::backoff::Backoff;
-use crate::record::{FileId, FileRange};
+use crate::record::{FileId, FileRange, Share};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::disk::{DeadLetterFile, dead_letter_path};
 use crate::sink::elasticsearch::flight::Unsaved;
@@ -144,7 +144,7 @@ impl Rig {
             self.next_document += 1;
         }
         let body = batcher.close().unwrap().body;
-        self.budget.take(body.resident_bytes());
+        self.budget.take(body.resident_bytes(), Share::Within);
         self.totals.read += body.source_bytes();
         self.totals.handed_out += body.source_bytes();
         self.board.ledger().on_reader(self.totals);
@@ -154,6 +154,7 @@ impl Rig {
             .unwrap()
             .blocking_send(Batch {
                 seq: self.sent_batches,
+                share: Share::Within,
                 body,
             })
             .unwrap();

@@ -261,7 +261,7 @@ fn a_file_that_is_rotated_and_compressed_while_it_is_closed_goes_on_in_its_gz() 
             bench.expect(3);
         } else {
             // Seen, and not a byte of it read.
-            bench.source.budget.take(64 << 20);
+            bench.source.budget.take(64 << 20, Share::Within);
             bench.turn();
         }
         let source = &mut bench.source;
@@ -274,7 +274,7 @@ fn a_file_that_is_rotated_and_compressed_while_it_is_closed_goes_on_in_its_gz() 
         bench.log("0.log", 5..7);
         bench.gzip(ROTATED);
         if !read {
-            bench.source.budget.give(64 << 20);
+            bench.source.budget.give(64 << 20, Share::Within);
         }
         bench.expect(7);
         assert_eq!((bench.lost(), bench.unknown()), (vec![], vec![]));

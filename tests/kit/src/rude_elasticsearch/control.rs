@@ -23,6 +23,7 @@ struct Orders {
     block: Option<Block>,
     unblock: Option<String>,
     limit_body: Option<usize>,
+    throttle: Option<u64>,
     authorization: Option<String>,
     release: bool,
     cut_connections: bool,
@@ -127,6 +128,9 @@ impl Orders {
         }
         if let Some(bytes) = self.limit_body {
             script.limit_bytes = bytes;
+        }
+        if let Some(bytes) = self.throttle {
+            script.bytes_per_second = bytes;
         }
         if self.authorization.is_some() {
             script.authorization = self.authorization;

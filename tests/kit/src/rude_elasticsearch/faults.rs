@@ -9,7 +9,7 @@ use super::glob;
 use crate::chance::{Chance, mix, unit};
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What goes wrong with a whole `_bulk` request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -329,6 +329,10 @@ pub(super) struct Script {
     pub(super) authorization: Option<String>,
     /// `http.max_content_length`, of the inflated body.
     pub(super) limit_bytes: usize,
+    /// Of inflated bodies; 0 is no limit.
+    pub(super) bytes_per_second: u64,
+    /// When the last request before has been taken in.
+    pub(super) free_at: Option<Instant>,
     attempts: HashMap<u64, u32>,
 }
 
@@ -342,6 +346,8 @@ impl Script {
             blocks: Vec::new(),
             authorization: None,
             limit_bytes: 100 << 20,
+            bytes_per_second: 0,
+            free_at: None,
             attempts: HashMap::new(),
         }
     }

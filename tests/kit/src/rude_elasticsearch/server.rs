@@ -281,6 +281,9 @@ impl Shared {
             Err(refused) => return Reply::Answer(refused),
         };
         self.body_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+        if !self.take_in(body.len()) {
+            return Reply::Cut;
+        }
         let fault = self.with_script(Script::draw);
         match fault {
             Some(Fault::CutBeforeCommit) => return Reply::Cut,
@@ -295,6 +298,22 @@ impl Shared {
             Err(refusal) => return Reply::Answer(refusal.response()),
         };
         self.answer(items, fault, request.query.contains("pretty"))
+    }
+
+    /// Waits for as long as a throttled server needs for a body, those before it included; false when the connection is
+    /// cut meanwhile.
+    fn take_in(&self, bytes: usize) -> bool {
+        let until = self.with_script(|script| {
+            let time = Duration::from_secs(1).mul_f64(bytes as f64 / script.bytes_per_second.max(1) as f64);
+            if script.bytes_per_second == 0 {
+                return None;
+            }
+            let now = Instant::now();
+            let free_at = script.free_at.unwrap_or(now).max(now) + time;
+            script.free_at = Some(free_at);
+            Some(free_at)
+        });
+        until.is_none_or(|until| self.stall(until.saturating_duration_since(Instant::now())))
     }
 
     /// What is wrong before the body is looked at.

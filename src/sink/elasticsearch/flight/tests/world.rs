@@ -192,7 +192,14 @@ impl World {
         self.ledger.on_reader(self.totals);
         self.taken_bytes += body.resident_bytes();
         self.unacked.insert(batch, ids_of(&body));
-        self.flight.on_batch(Batch { seq: batch, body }, self.now);
+        self.flight.on_batch(
+            Batch {
+                seq: batch,
+                share: Share::Within,
+                body,
+            },
+            self.now,
+        );
         self.settle();
     }
 
@@ -248,7 +255,7 @@ impl World {
             Action::FrameDone(frame) => self.on_frame_done(frame),
             Action::DeadLetter { parcel, rows } => self.letters.push_back((parcel, ids_of_rows(&rows))),
             Action::Ack(ack) => self.on_ack(ack.batch),
-            Action::Release(bytes) => self.released_bytes += bytes,
+            Action::Release { bytes, .. } => self.released_bytes += bytes,
             Action::Moved(moved) => {
                 assert_eq!(moved.bytes, moved.documents * SOURCE_BYTES);
                 self.ledger
