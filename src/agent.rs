@@ -27,6 +27,7 @@ use crate::enrich::cache::{Directory, State};
 use crate::enrich::{client as pods, task as pod_task};
 use crate::flow::backoff::Backoff;
 use crate::flow::budget::Budget;
+use crate::flow::fair::ROUND_BYTES;
 use crate::lock::disk::Lock;
 use crate::record::Batch;
 use crate::sink::disk::DeadLetterFile;
@@ -310,6 +311,7 @@ impl Agent {
             source,
             metadata_wait: self.config.enrich.kubernetes.metadata_wait,
             limits: (&self.config.batch).into(),
+            round_bytes: ROUND_BYTES,
             encode: (&self.config).into(),
             disk: Disk::clone(&self.disk),
             compression: elasticsearch.compression,

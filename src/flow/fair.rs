@@ -26,8 +26,9 @@ pub struct Credit {
 }
 
 /// The rounds of one reader.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rounds {
+    quantum: u64,
     round: u64,
     /// The first round that has bytes in the open body.
     open: Option<u64>,
@@ -36,9 +37,19 @@ pub struct Rounds {
 }
 
 impl Rounds {
+    /// Rounds in which each container may read `quantum` bytes within its share.
+    pub fn new(quantum: u64) -> Rounds {
+        Rounds {
+            quantum,
+            round: 0,
+            open: None,
+            unacked: BTreeMap::new(),
+        }
+    }
+
     /// Bytes that the container may still read within its share.
     pub fn left(&self, credit: &Credit) -> u64 {
-        ROUND_BYTES.saturating_sub(self.carried(credit).used)
+        self.quantum.saturating_sub(self.carried(credit).used)
     }
 
     /// The container has read so many bytes within its share. It may overdraw: the next rounds take it off.
@@ -79,7 +90,7 @@ impl Rounds {
 
     /// The credit in this round: an overdraft is paid off by a quantum a round, what was left is not kept.
     fn carried(&self, credit: &Credit) -> Credit {
-        let paid = (self.round - credit.round).saturating_mul(ROUND_BYTES);
+        let paid = (self.round - credit.round).saturating_mul(self.quantum);
         Credit {
             round: self.round,
             used: credit.used.saturating_sub(paid),
@@ -93,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_container_has_its_quantum_in_each_round_and_an_overdraft_is_taken_off() {
-        let (mut rounds, mut credit) = (Rounds::default(), Credit::default());
+        let (mut rounds, mut credit) = (Rounds::new(ROUND_BYTES), Credit::default());
         assert_eq!(rounds.left(&credit), ROUND_BYTES);
         rounds.on_read(&mut credit, ROUND_BYTES + 10);
         assert_eq!(rounds.left(&credit), 0);
@@ -109,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_round_ends_when_the_bodies_of_the_one_before_are_acked() {
-        let (mut rounds, mut credit) = (Rounds::default(), Credit::default());
+        let (mut rounds, mut credit) = (Rounds::new(ROUND_BYTES), Credit::default());
         rounds.on_read(&mut credit, ROUND_BYTES);
         rounds.advance(true);
         rounds.on_read(&mut credit, ROUND_BYTES);
@@ -129,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_round_that_made_no_document_does_not_last_for_ever() {
-        let (mut rounds, mut credit) = (Rounds::default(), Credit::default());
+        let (mut rounds, mut credit) = (Rounds::new(ROUND_BYTES), Credit::default());
         rounds.on_read(&mut credit, 10);
         rounds.advance(false);
         rounds.advance(false);

@@ -52,6 +52,41 @@ fn line(second: u32, stream: &str, tag: &str, text: &str) -> String {
     format!("2026-03-04T09:15:{second:02}.000000000Z {stream} {tag} {text}\n")
 }
 
+#[test]
+fn what_is_over_a_share_is_in_a_body_of_its_own_and_both_hold_the_offset() {
+    let (mut reader, mut instance, mut file) = (reader(1000), instance(), file(7));
+    let now = Instant::now();
+    let read = |reader: &mut Reader, share, file: &mut FileState, instance: &mut InstanceState, second| {
+        reader.set_share(share);
+        let text = line(second, "stdout", "F", "x");
+        reader.on_chunk(file, instance, text.as_bytes(), now);
+        text.len() as u64
+    };
+    let first = read(&mut reader, Share::Over, &mut file, &mut instance, 1);
+    assert!(reader.is_open(Share::Over) && !reader.is_open(Share::Within));
+    read(&mut reader, Share::Within, &mut file, &mut instance, 2);
+    read(&mut reader, Share::Over, &mut file, &mut instance, 3);
+    assert_eq!(reader.open_range(FileId(7)).unwrap().start, 0);
+    assert_eq!(reader.open_bytes(), 3 * first);
+    // In a hurry, the body within the share goes first.
+    reader.hurry(true);
+    reader.poll(now + Duration::from_millis(300));
+    let handouts = reader.take_ready();
+    let seen = |handout: &Handout| (handout.batch.seq, handout.batch.share, handout.ranges[0].start);
+    assert_eq!(
+        handouts.iter().map(seen).collect::<Vec<_>>(),
+        [(1, Share::Within, first)]
+    );
+    reader.poll(now + Duration::from_secs(2));
+    let handouts = reader.take_ready();
+    assert_eq!(
+        handouts.iter().map(seen).collect::<Vec<_>>(),
+        [(2, Share::Over, 0)]
+    );
+    assert_eq!(handouts[0].batch.body.documents(), 2);
+    assert_eq!(reader.open_range(FileId(7)), None);
+}
+
 /// Action and document of everything that was read, closing the open batch.
 fn documents(reader: &mut Reader) -> Vec<(serde_json::Value, serde_json::Value)> {
     reader.close_batch();

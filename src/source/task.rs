@@ -28,6 +28,7 @@ use crate::config;
 use crate::disk::Disk;
 use crate::enrich::cache::Directory;
 use crate::flow::budget::Budget;
+use crate::flow::fair::Rounds;
 use crate::mutant::{self, Mutant};
 use crate::reader::Reader;
 use crate::record::{Ack, Batch, Share};
@@ -101,6 +102,8 @@ pub struct Setup {
     pub metadata_wait: Duration,
     /// When a batch is full.
     pub limits: Limits,
+    /// Bytes that a container may read within its share in one round, while the sink takes less than is written.
+    pub round_bytes: u64,
     /// How documents look.
     pub encode: EncodeConfig,
     /// gzip level.
@@ -172,6 +175,7 @@ impl Source {
         let mut desk = Desk::new(folders, reader, layout, loaded, now, setup.board, setup.directory);
         desk.start_at_end &= source.start_at == config::StartAt::End;
         desk.max_open_files = source.max_open_files;
+        desk.rounds = Rounds::new(setup.round_bytes);
         desk.partial_idle = source.partial_idle;
         desk.metadata_wait = setup.metadata_wait;
         desk.rescan_interval = source.rescan_interval;

@@ -187,6 +187,7 @@ impl Agent {
                 max_documents: knobs.batch_documents,
                 max_age: Duration::from_secs(1),
             },
+            round_bytes: knobs.batch_bytes / 8,
             encode: EncodeConfig {
                 layout,
                 index: IndexPattern::default(),

@@ -6,7 +6,7 @@ use crate::checkpoint::losses::{LossRecord, Losses};
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::tracker::Tracker;
 use crate::enrich::cache::Directory;
-use crate::flow::fair::{Credit, Rounds};
+use crate::flow::fair::{Credit, ROUND_BYTES, Rounds};
 use crate::mutant::{self, Mutant};
 use crate::parse::cri::CriParser;
 use crate::reader::Reader;
@@ -129,7 +129,7 @@ impl Desk {
             blocked: false,
             keeps_shares: false,
             over_may_read: true,
-            rounds: Rounds::default(),
+            rounds: Rounds::new(ROUND_BYTES),
             counts: Counts::default(),
             read: 0,
             handed_out: 0,

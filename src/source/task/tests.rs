@@ -61,6 +61,7 @@ fn setup(config: &config::Source, disk: &Disk, loaded: Loaded) -> (Source, mpsc:
             max_documents: 5000,
             max_age: Duration::from_millis(1),
         },
+        round_bytes: 500,
         encode: EncodeConfig {
             layout,
             index: IndexPattern::default(),
@@ -659,6 +660,33 @@ fn a_damaged_gz_gives_what_inflates_and_the_chain_goes_on() {
             .collect::<Vec<_>>(),
         ["damaged_gzip"]
     );
+}
+
+#[test]
+fn while_the_sink_is_slow_a_loud_container_waits_and_a_quiet_one_is_read() {
+    let mut bench = Bench::new();
+    let calm = bench.home.path().join("pods/shop_calm_u2/app");
+    fs::create_dir_all(&calm).unwrap();
+    bench.log("0.log", 0..100);
+    fs::write(calm.join("0.log"), line(1000)).unwrap();
+    bench.source.budget.set_pressed(true);
+    bench.source.budget.take(32 << 20, Share::Over);
+    bench.acking = false;
+    bench.turn();
+    bench.until("the quiet line", |bench| {
+        bench.came.iter().any(|(_, text)| text.contains("1000"))
+    });
+    // A quantum in each of two rounds, and no more before these are acked.
+    for _ in 0..10 {
+        bench.turn();
+    }
+    let read = bench.source.desk.read as usize - line(1000).len();
+    assert_eq!(read, 1000);
+    // Beyond its share, into bodies of its own.
+    bench.source.budget.give(32 << 20, Share::Over);
+    bench.until("the loud lines", |bench| bench.came.len() == 101);
+    bench.acking = true;
+    bench.turn();
 }
 
 #[test]

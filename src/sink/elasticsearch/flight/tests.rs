@@ -121,6 +121,47 @@ fn frames_and_fresh_batches_get_slots_by_turns() {
 }
 
 #[test]
+fn a_batch_within_the_shares_finds_a_slot_among_those_over_them() {
+    let mut world = World::new(FlightConfig {
+        max_in_flight: 4,
+        ..config()
+    });
+    world.share = Share::Over;
+    for _ in 0..10 {
+        world.batch(&["loud"]);
+    }
+    assert_eq!(world.requests.len(), 3);
+    assert!(world.flight.is_pressed());
+    world.share = Share::Within;
+    world.batch(&["calm"]);
+    assert_eq!(world.requests[3].documents[0].0, "calm");
+    // Those before it wait on; a slot that becomes free is theirs again.
+    world.answer(0, |_, _| Verdict::Accepted);
+    assert_eq!(world.requests.len(), 3);
+    world.answer(2, |_, _| Verdict::Accepted);
+    assert!(world.requests.len() == 3 && world.requests[2].documents[0].0 == "loud");
+    world.drain();
+    assert!(!world.flight.is_pressed());
+}
+
+#[test]
+fn batches_over_their_shares_leave_for_the_spool_before_the_others() {
+    let mut world = World::new(FlightConfig {
+        memory: 2000,
+        max_in_flight: 1,
+        ..config()
+    });
+    let calm = [world.batch(&["calm"]), world.batch(&["calm"])];
+    world.share = Share::Over;
+    while world.spool_writes < 5 {
+        world.batch(&["loud"]);
+    }
+    world.step_disks();
+    assert!(world.acked.len() >= 5 && world.acked.iter().all(|acked| !calm.contains(acked)));
+    world.drain();
+}
+
+#[test]
 fn one_frame_is_read_ahead_and_no_more() {
     let mut world = world();
     world.batch(&["a"]);

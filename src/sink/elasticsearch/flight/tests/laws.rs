@@ -3,6 +3,7 @@
 //! are in [`super::world`].
 
 use super::world::{World, config, problem};
+use crate::record::Share;
 use crate::sink::elasticsearch::flight::FlightConfig;
 use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Batch(Vec<u8>),
+    Batch(Vec<u8>, bool),
     /// Which request, and for each document what becomes of it.
     Answer(usize, Vec<u8>),
     Fail {
@@ -31,7 +32,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => prop::collection::vec(0u8..3, 1..6).prop_map(Step::Batch),
+        6 => (prop::collection::vec(0u8..3, 1..6), any::<bool>())
+            .prop_map(|(indices, over)| Step::Batch(indices, over)),
         8 => (any::<usize>(), prop::collection::vec(0u8..16, 6)).prop_map(|(at, fates)| Step::Answer(at, fates)),
         2 => (any::<usize>(), any::<bool>(), 0u8..3)
             .prop_map(|(at, stores, kind)| Step::Fail { at, stores, kind }),
@@ -59,7 +61,8 @@ fn verdict(fate: u8) -> Verdict {
 
 fn take(world: &mut World, step: Step) {
     match step {
-        Step::Batch(indices) => {
+        Step::Batch(indices, over) => {
+            world.share = if over { Share::Over } else { Share::Within };
             let indices: Vec<&str> = indices
                 .iter()
                 .map(|index| ["a", "b", "c"][*index as usize])
@@ -92,7 +95,7 @@ proptest! {
         steps in prop::collection::vec(step(), 0..250),
         compression in 0u8..2,
         memory in prop_oneof![Just(1u64), Just(600), Just(3000), Just(1 << 20)],
-        max_in_flight in 1usize..4,
+        max_in_flight in 1usize..5,
     ) {
         let mut world = World::new(FlightConfig { compression, memory, max_in_flight, ..config() });
         for step in steps {

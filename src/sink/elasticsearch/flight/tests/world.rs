@@ -50,8 +50,12 @@ pub(super) struct World {
     unacked: BTreeMap<u64, Vec<String>>,
     pub(super) acked: Vec<u64>,
     moved: HashMap<Origin, u64>,
+    /// Of the next batches.
+    pub(super) share: Share,
     taken_bytes: u64,
+    taken_over: u64,
     pub(super) released_bytes: u64,
+    released_over: u64,
     pub(super) requests: VecDeque<Request>,
     commands: VecDeque<SpoolCommand>,
     letters: VecDeque<(ParcelId, Vec<String>)>,
@@ -138,8 +142,11 @@ impl World {
             unacked: BTreeMap::new(),
             acked: Vec::new(),
             moved: HashMap::new(),
+            share: Share::Within,
             taken_bytes: 0,
+            taken_over: 0,
             released_bytes: 0,
+            released_over: 0,
             requests: VecDeque::new(),
             commands: VecDeque::new(),
             letters: VecDeque::new(),
@@ -191,11 +198,14 @@ impl World {
         self.totals.handed_out += body.source_bytes();
         self.ledger.on_reader(self.totals);
         self.taken_bytes += body.resident_bytes();
+        if self.share == Share::Over {
+            self.taken_over += body.resident_bytes();
+        }
         self.unacked.insert(batch, ids_of(&body));
         self.flight.on_batch(
             Batch {
                 seq: batch,
-                share: Share::Within,
+                share: self.share,
                 body,
             },
             self.now,
@@ -255,7 +265,12 @@ impl World {
             Action::FrameDone(frame) => self.on_frame_done(frame),
             Action::DeadLetter { parcel, rows } => self.letters.push_back((parcel, ids_of_rows(&rows))),
             Action::Ack(ack) => self.on_ack(ack.batch),
-            Action::Release { bytes, .. } => self.released_bytes += bytes,
+            Action::Release { bytes, share } => {
+                self.released_bytes += bytes;
+                if share == Share::Over {
+                    self.released_over += bytes;
+                }
+            }
             Action::Moved(moved) => {
                 assert_eq!(moved.bytes, moved.documents * SOURCE_BYTES);
                 self.ledger
@@ -483,6 +498,7 @@ impl World {
         assert_eq!(self.flight.settlement.unsettled(), 0);
         assert_eq!(self.flight.holds().count(), 0);
         assert_eq!(self.released_bytes, self.taken_bytes);
+        assert_eq!(self.released_over, self.taken_over);
         assert!((1..=self.next_document).all(|number| self.rests(&format!("id-{number}"))));
     }
 
