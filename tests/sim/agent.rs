@@ -10,7 +10,7 @@ use longshore::disk::Disk;
 use longshore::enrich::cache::Directory;
 use longshore::flow::backoff::Backoff;
 use longshore::flow::budget::Budget;
-use longshore::record::{Batch, Encoding};
+use longshore::record::{Batch, Encoding, Share};
 use longshore::sink::disk::DeadLetterFile;
 use longshore::sink::elasticsearch::client::Answer;
 use longshore::sink::elasticsearch::encode::EncodeConfig;
@@ -100,6 +100,8 @@ pub(crate) struct Agent {
     pub(crate) board: Arc<Board>,
     pub(crate) requests: VecDeque<Request>,
     batches_ended: bool,
+    /// A batch over its containers' shares came to the sink.
+    pub(crate) over_share: bool,
     /// The last checkpoint is durable.
     pub(crate) is_saved: bool,
     /// The disk did not give back a generation of the checkpoint at the start, however often it was asked.
@@ -231,6 +233,7 @@ impl Agent {
             board,
             requests: VecDeque::new(),
             batches_ended: false,
+            over_share: false,
             is_saved: true,
             began_unread: unreadable,
         })
@@ -284,7 +287,10 @@ impl Agent {
             shipping.on_dead_letter(report, clock);
         } else {
             match self.batches.try_recv() {
-                Ok(batch) => shipping.on_batch(batch, clock),
+                Ok(batch) => {
+                    self.over_share |= batch.share == Share::Over;
+                    shipping.on_batch(batch, clock);
+                }
                 Err(mpsc::error::TryRecvError::Disconnected) if !self.batches_ended => {
                     self.batches_ended = true;
                     shipping.on_batches_ended(clock);

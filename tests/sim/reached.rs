@@ -23,7 +23,7 @@ const AT_A_START: [OpKind; 7] = [
 ];
 
 /// Faults by their names.
-const FAULTS: [&str; 36] = [
+const FAULTS: [&str; 37] = [
     "agent frozen",
     "clock skewed",
     "inode reused",
@@ -45,6 +45,7 @@ const FAULTS: [&str; 36] = [
     "kubelet: torn write",
     "kubelet: truncate",
     "orderly stop",
+    "over its share",
     "power cut between steps",
     "power cut: a name is lost",
     "power cut: a write is lost or torn",

@@ -266,6 +266,7 @@ impl World {
         let time = self.time();
         let Some(agent) = &mut self.agent else { return };
         act(agent, time);
+        let over_share = std::mem::take(&mut agent.over_share);
         let saves = agent.new_saves();
         for (number, checkpoint) in saves {
             let sizes = checkpoint.entries.iter().filter_map(|entry| {
@@ -274,6 +275,9 @@ impl World {
                 Some((file, entry.size.min(self.disk.seen(file))))
             });
             self.saves.insert(number, sizes.collect());
+        }
+        if over_share {
+            self.reach("over its share");
         }
         if self.dies("") {
             return;
