@@ -5,6 +5,8 @@
 //! a *batch*; and when every document of a batch has a resting place, the batch is *acked*.
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// Durable identity of one container log file: it survives rename, gzip and inode reuse.
 ///
@@ -12,6 +14,19 @@ use bytes::Bytes;
 /// (see [`crate::source::fingerprint`]). Two files with equal identity are the same bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct FileId(pub u128);
+
+impl fmt::Display for FileId {
+    /// 32 hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Serialize for FileId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// A byte range of one file, in uncompressed bytes: `start..end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use longshore::admin::{Facts, routes};
 use longshore::telemetry::board::{
-    AgentStatus, Board, ContainerStatus, FileStatus, HoldStatus, ReaderStatus, SinkStatus,
+    AgentStatus, Board, ContainerStatus, FilePath, FileStatus, HoldStatus, ReaderStatus, SinkStatus,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ fn board(input: &mut Input<'_>) -> Arc<Board> {
         started: shape & 4 == 4,
         turns: u64::from(shape >> 3 & 1),
         flagged: vec![("no_stamp", 2)],
-        files,
+        files: files.into(),
         ..ReaderStatus::default()
     };
     *board.agent() = AgentStatus {
@@ -113,10 +113,13 @@ fn board(input: &mut Input<'_>) -> Arc<Board> {
 
 fn file(input: &mut Input<'_>) -> FileStatus {
     FileStatus {
-        namespace: input.text(),
-        pod: input.text(),
-        container: input.text(),
-        path: input.text(),
+        namespace: input.text().into(),
+        pod: input.text().into(),
+        container: input.text().into(),
+        path: FilePath {
+            folder: input.text().into(),
+            name: None,
+        },
         size: input.long(),
         lag_bytes: input.short().into(),
         metadata: "known",

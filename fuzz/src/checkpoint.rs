@@ -54,11 +54,7 @@ fn told(entry: &Entry, tree: &Tree) {
         ("container", &entry.container),
     ];
     for (name, value) in texts {
-        assert_eq!(
-            tree.get(name).and_then(Tree::text),
-            Some(value.as_str()),
-            "{name}"
-        );
+        assert_eq!(tree.get(name).and_then(Tree::text), Some(&**value), "{name}");
     }
     let numbers = [
         ("restart", entry.restart.into()),
@@ -118,10 +114,10 @@ fn entry(input: &mut Input<'_>) -> Entry {
     let shape = input.byte();
     let cuts = 0..usize::from(shape >> 6);
     Entry {
-        namespace: input.text(),
-        pod: input.text(),
-        uid: input.text(),
-        container: input.text(),
+        namespace: input.text().into(),
+        pod: input.text().into(),
+        uid: input.text().into(),
+        container: input.text().into(),
         restart: input.short().into(),
         fingerprint: input.long(),
         epoch: input.byte().into(),

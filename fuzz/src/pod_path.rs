@@ -28,8 +28,8 @@ fn directory(name: &str) {
     });
     let found = pod_path::pod_dir(name);
     assert_eq!(
-        found.as_ref().map(|found| &found.pod),
-        expected.as_ref(),
+        found.as_ref().map(|found| &*found.pod),
+        expected.as_deref(),
         "{name:?}"
     );
     if let Some(found) = found {

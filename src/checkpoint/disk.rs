@@ -7,8 +7,8 @@
 #[cfg(test)]
 mod damage;
 
-use super::snapshot::{self, Loaded};
-use crate::disk::{self, Disk, How};
+use super::snapshot::{self, Checkpoint, Loaded};
+use crate::disk::{self, Disk, How, OpenFile};
 use crate::mutant::{self, Mutant};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,12 +68,19 @@ impl CheckpointFolder {
         loaded
     }
 
-    /// Replaces the current generation. When this returns, `bytes` survive a power cut.
-    pub fn save(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Replaces the current generation. When this returns, the checkpoint survives a power cut.
+    ///
+    /// # Errors
+    /// What the disk says. A whole generation is there all the same.
+    pub fn save(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        self.replace(|file| snapshot::write(checkpoint, |piece| file.append(piece)))
+    }
+
+    fn replace(&self, write: impl FnOnce(&mut dyn OpenFile) -> io::Result<()>) -> io::Result<()> {
         let next = self.path.join(NEXT);
         let current = self.path.join(CURRENT);
         let mut file = self.disk.open(&next, How::Replace)?;
-        file.append(bytes)?;
+        write(file.as_mut())?;
         if !mutant::is(Mutant::CheckpointNotSynced) {
             file.sync()?;
         }
@@ -97,10 +104,8 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let folder = CheckpointFolder::open(&disk::kernel(), state.path()).unwrap();
         assert!(folder.load().first_start);
-        folder
-            .save(&snapshot::encode(&snapshot::Checkpoint::default()))
-            .unwrap();
-        folder.save(b"second").unwrap();
+        folder.save(&Checkpoint::default()).unwrap();
+        folder.replace(|file| file.append(b"second")).unwrap();
         let loaded = folder.load();
         assert!(!loaded.first_start);
         assert_eq!(loaded.damage.len(), 1, "{loaded:?}");
@@ -114,9 +119,7 @@ mod tests {
     fn a_cut_between_the_two_renames_loses_nothing() {
         let state = tempfile::tempdir().unwrap();
         let folder = CheckpointFolder::open(&disk::kernel(), state.path()).unwrap();
-        folder
-            .save(&snapshot::encode(&snapshot::Checkpoint::default()))
-            .unwrap();
+        folder.save(&Checkpoint::default()).unwrap();
         fs::rename(
             state.path().join("checkpoints/current"),
             state.path().join("checkpoints/previous"),

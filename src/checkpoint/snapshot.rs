@@ -14,21 +14,25 @@
 use super::losses::{LossRecord, LossTotal, Losses};
 use crate::record::{Stamp, Stream};
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::sync::Arc;
 
 const MAGIC: &str = "longshore-checkpoint";
 const VERSION: u32 = 1;
+/// So many bytes are written at a time.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// What is known of one file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// Kubernetes namespace, from the path.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Pod name, from the path.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// Pod uid, from the path.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// Container name.
-    pub container: String,
+    pub container: Arc<str>,
     /// Restart number.
     pub restart: u32,
     /// Hash of the first line.
@@ -145,10 +149,40 @@ pub enum Damage {
 
 /// The bytes of a checkpoint.
 pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let Ok(()) = write(checkpoint, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok::<(), Infallible>(())
+    });
+    bytes
+}
+
+/// The bytes of a checkpoint, a piece at a time: those of ten thousand files never lie in memory at once. Each line is made
+/// twice, because its checksum stands before it.
+///
+/// # Errors
+/// The first one of `out`.
+pub fn write<E>(checkpoint: &Checkpoint, mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let mut crc = crc32fast::Hasher::new();
+    let Ok(()) = pieces(checkpoint, |piece| {
+        crc.update(piece);
+        Ok::<(), Infallible>(())
+    });
+    let (crc, entries) = (crc.finalize(), checkpoint.entries.len());
+    out(format!("{MAGIC} {VERSION} {crc:08x} {entries}\n").as_bytes())?;
+    pieces(checkpoint, out)
+}
+
+/// The lines after the first, in pieces of about [`PIECE_BYTES`].
+fn pieces<E>(checkpoint: &Checkpoint, mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
     let Checkpoint { entries, losses } = checkpoint;
-    let mut text = Vec::with_capacity(entries.len() * 320);
+    let mut text = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
     for entry in entries {
         push_line(&mut text, entry);
+        if text.len() >= PIECE_BYTES {
+            out(&text)?;
+            text.clear();
+        }
     }
     for (reason, total) in &losses.totals {
         let (reason, total) = (reason.clone(), *total);
@@ -157,10 +191,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     for record in &losses.records {
         push_line(&mut text, &Line::Loss(record.clone()));
     }
-    let crc = crc32fast::hash(&text);
-    let mut bytes = format!("{MAGIC} {VERSION} {crc:08x} {}\n", entries.len()).into_bytes();
-    bytes.extend_from_slice(&text);
-    bytes
+    out(&text)
 }
 
 fn push_line(text: &mut Vec<u8>, line: &impl Serialize) {
@@ -260,6 +291,28 @@ mod tests {
         }
         assert_eq!(decode(&encode(&checkpoint)), Ok(checkpoint));
         assert_eq!(decode(&encode(&Checkpoint::default())), Ok(Checkpoint::default()));
+    }
+
+    #[test]
+    fn thousands_of_files_are_written_in_small_pieces() {
+        let checkpoint = Checkpoint::from((0..2_000).map(entry).collect::<Vec<_>>());
+        let (mut bytes, mut largest) = (Vec::new(), 0);
+        let written = write(&checkpoint, |piece| {
+            largest = largest.max(piece.len());
+            bytes.extend_from_slice(piece);
+            Ok::<(), ()>(())
+        });
+        assert_eq!((written, decode(&bytes)), (Ok(()), Ok(checkpoint.clone())));
+        assert!(
+            bytes.len() > 5 * largest && largest < 2 * PIECE_BYTES,
+            "{largest}"
+        );
+        let mut room = 3;
+        let full = write(&checkpoint, |_| {
+            room -= 1;
+            if room > 0 { Ok(()) } else { Err("full") }
+        });
+        assert_eq!((full, room), (Err("full"), 0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! leave. It is the thread that waits for this disk.
 
 use super::disk::CheckpointFolder;
-use super::snapshot::{self, Checkpoint};
+use super::snapshot::Checkpoint;
 use std::sync::mpsc::Receiver;
 use tracing::{error, info};
 
@@ -11,7 +11,7 @@ use tracing::{error, info};
 pub fn run(folder: &CheckpointFolder, saves: &Receiver<(u64, Checkpoint)>, mut saved: impl FnMut(u64, bool)) {
     let mut failed = false;
     while let Ok((number, checkpoint)) = saves.recv() {
-        let result = folder.save(&snapshot::encode(&checkpoint));
+        let result = folder.save(&checkpoint);
         match &result {
             Ok(()) if failed => info!("checkpoints can be saved again"),
             Err(error) if !failed => {

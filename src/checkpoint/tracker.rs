@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, HashMap};
 #[derive(Debug, Default)]
 pub struct Tracker {
     batches: BTreeMap<BatchSeq, Vec<FileId>>,
-    files: HashMap<FileId, BTreeMap<BatchSeq, FileRange>>,
+    /// A list a file, not a map: most of thousands of files have one batch. Acks come in about the order of the batches.
+    files: HashMap<FileId, Vec<(BatchSeq, FileRange)>>,
     joined: Vec<Joined>,
 }
 
@@ -23,7 +24,10 @@ impl Tracker {
     /// A batch was handed to the sink.
     pub fn on_handed_out(&mut self, batch: BatchSeq, ranges: &[FileRange]) {
         for range in ranges {
-            self.files.entry(range.file).or_default().insert(batch, *range);
+            let ranges = self.files.entry(range.file);
+            ranges
+                .or_insert_with(|| Vec::with_capacity(1))
+                .push((batch, *range));
         }
         self.batches
             .insert(batch, ranges.iter().map(|range| range.file).collect());
@@ -35,7 +39,7 @@ impl Tracker {
         let files = self.batches.remove(&batch).unwrap_or_default();
         for file in &files {
             if let Some(ranges) = self.files.get_mut(file) {
-                ranges.remove(&batch);
+                ranges.retain(|(seq, _)| *seq != batch);
                 if ranges.is_empty() {
                     self.files.remove(file);
                 }
@@ -48,9 +52,9 @@ impl Tracker {
     pub fn lowest(&self, file: FileId) -> Option<FileRange> {
         self.files
             .get(&file)?
-            .values()
+            .iter()
+            .map(|(_, range)| *range)
             .min_by_key(|range| range.start)
-            .copied()
     }
 
     /// Messages that were handed out lie apart: what is read again must not begin inside of them.

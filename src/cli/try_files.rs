@@ -154,9 +154,9 @@ fn instances(args: &Args) -> Vec<Instance> {
 fn placeholder(args: &Args) -> Origin {
     Origin {
         pod: PodName {
-            namespace: args.namespace.clone(),
-            pod: args.pod.clone(),
-            uid: UNKNOWN_UID.to_owned(),
+            namespace: args.namespace.as_str().into(),
+            pod: args.pod.as_str().into(),
+            uid: UNKNOWN_UID.into(),
         },
         container: args.container.clone(),
         log: LogName {
@@ -169,9 +169,9 @@ fn placeholder(args: &Args) -> Origin {
 /// The pattern by which a run would not read this container.
 fn excluded<'a>(exclude: &'a Exclude, origin: &Origin) -> Option<&'a str> {
     let lists = [
-        (&exclude.namespaces, &origin.pod.namespace),
-        (&exclude.pods, &origin.pod.pod),
-        (&exclude.containers, &origin.container),
+        (&exclude.namespaces, &*origin.pod.namespace),
+        (&exclude.pods, &*origin.pod.pod),
+        (&exclude.containers, origin.container.as_str()),
     ];
     let mut matches = lists
         .into_iter()
@@ -181,9 +181,9 @@ fn excluded<'a>(exclude: &'a Exclude, origin: &Origin) -> Option<&'a str> {
 
 fn metadata(config: &Config, origin: &Origin) -> Metadata {
     Metadata {
-        namespace: origin.pod.namespace.clone(),
-        pod: origin.pod.pod.clone(),
-        pod_uid: origin.pod.uid.clone(),
+        namespace: origin.pod.namespace.to_string(),
+        pod: origin.pod.pod.to_string(),
+        pod_uid: origin.pod.uid.to_string(),
         container: origin.container.clone(),
         container_id: container_id(config, origin),
         node: config.node_name.clone(),

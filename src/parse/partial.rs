@@ -59,7 +59,8 @@ pub struct Part<'a> {
 /// The open groups of one container instance.
 #[derive(Debug, Default)]
 pub struct Partials {
-    groups: [Option<Group>; 2],
+    /// In boxes: thousands of instances have none open.
+    groups: [Option<Box<Group>>; 2],
 }
 
 fn slot(stream: Stream) -> usize {
@@ -89,19 +90,19 @@ impl Partials {
     ) -> Option<Group> {
         let slot = &mut self.groups[slot(stream)];
         let closed = match slot {
-            Some(group) if !group.reaches(part.span.file) => slot.take(),
+            Some(group) if !group.reaches(part.span.file) => slot.take().map(|group| *group),
             _ => None,
         };
         match slot {
             Some(group) => group.extend(part, max_message, now),
-            None => *slot = Some(Group::open(part, max_message, now)),
+            None => *slot = Some(Box::new(Group::open(part, max_message, now))),
         }
         closed
     }
 
     /// Closes the open group of `stream`.
     pub fn take(&mut self, stream: Stream) -> Option<Group> {
-        self.groups[slot(stream)].take()
+        self.groups[slot(stream)].take().map(|group| *group)
     }
 
     /// Streams whose group has seen no part for `idle`, with the end of its last part.
@@ -114,8 +115,8 @@ impl Partials {
     /// The open groups.
     pub fn open(&self) -> impl Iterator<Item = (Stream, &Group)> {
         let [stdout, stderr] = &self.groups;
-        let stdout = stdout.iter().map(|group| (Stream::Stdout, group));
-        stdout.chain(stderr.iter().map(|group| (Stream::Stderr, group)))
+        let stdout = stdout.iter().map(|group| (Stream::Stdout, &**group));
+        stdout.chain(stderr.iter().map(|group| (Stream::Stderr, &**group)))
     }
 
     /// Source bytes that the open groups hold.

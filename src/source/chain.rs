@@ -146,7 +146,7 @@ impl<S> Chain<S> {
         let key = take_key(next_key);
         let mut new = Tail::new(key, listed, now);
         new.name = new.name.filter(|name| !name.is_empty());
-        self.tails.insert(at + 1, new);
+        self.insert_at(at + 1, new);
         key
     }
 
@@ -207,8 +207,14 @@ impl<S> Chain<S> {
             .iter()
             .position(later)
             .map_or(self.tails.len(), |at| from + at);
-        self.tails.insert(at, tail);
+        self.insert_at(at, tail);
         key
+    }
+
+    /// Most chains have one file, on a node with thousands of them: room is made for one at a time.
+    fn insert_at(&mut self, at: usize, tail: Tail<S>) {
+        self.tails.reserve_exact(1);
+        self.tails.insert(at, tail);
     }
 }
 

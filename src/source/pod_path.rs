@@ -6,15 +6,17 @@
 //! of the live file (`copytruncate`), and read as a file of its own it would double every line.
 //! `_` cannot occur in the names, so the first and the last one separate.
 
-/// Who a pod directory belongs to.
+use std::sync::Arc;
+
+/// Who a pod directory belongs to. Names are shared: the status page, the checkpoint and the registry have the same.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct PodName {
     /// Kubernetes namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Pod name.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// Pod uid; for a static pod the hash of its config (32 hex digits).
-    pub uid: String,
+    pub uid: Arc<str>,
 }
 
 /// Parses the name of a pod directory.
@@ -93,10 +95,7 @@ mod tests {
     #[test]
     fn pod_directories_split_at_the_first_and_last_underscore() {
         let pod = pod_dir("kube-system_etcd-node.a_0123456789abcdef0123456789abcdef").unwrap();
-        assert_eq!(
-            (pod.namespace.as_str(), pod.pod.as_str()),
-            ("kube-system", "etcd-node.a")
-        );
+        assert_eq!((&*pod.namespace, &*pod.pod), ("kube-system", "etcd-node.a"));
         for name in ["", "a", "a_b", "_b_c", "a__c", "a_b_"] {
             assert_eq!(pod_dir(name), None, "{name}");
         }

@@ -9,16 +9,20 @@ use super::tail::Inode;
 use crate::checkpoint::snapshot::Entry;
 use crate::mutant::{self, Mutant};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A container instance: pod uid, container name, restart number.
-pub type InstanceKey = (String, String, u32);
+pub type InstanceKey = (Arc<str>, Arc<str>, u32);
+
+/// The fingerprints of an instance, in order: a list, because most instances have few.
+type Prints = Vec<(Fingerprint, Epochs)>;
 
 /// Identities that were given out or are remembered.
 #[derive(Debug, Default)]
 pub struct Registry {
-    instances: BTreeMap<InstanceKey, BTreeMap<Fingerprint, Epochs>>,
+    instances: BTreeMap<InstanceKey, Prints>,
     /// The highest restart number that the checkpoint knew, by pod uid and container.
-    highest: BTreeMap<(String, String), u32>,
+    highest: BTreeMap<(Arc<str>, Arc<str>), u32>,
 }
 
 #[derive(Debug, Default)]
@@ -54,14 +58,16 @@ impl Registry {
         mut fits: impl FnMut(&Entry) -> bool,
     ) -> Option<Entry> {
         if mutant::is(Mutant::OffsetOfTheInode) {
-            let known = self.instances.get_mut(instance)?.values_mut();
-            return known.into_iter().find_map(|epochs| {
+            let known = self.instances.get_mut(instance)?.iter_mut();
+            return known.into_iter().find_map(|(_, epochs)| {
                 let same = |entry: &Entry| (entry.dev, entry.ino) == (inode.dev, inode.ino);
                 let at = epochs.unclaimed.iter().position(same)?;
                 Some(epochs.unclaimed.remove(at))
             });
         }
-        let epochs = self.instances.get_mut(instance)?.get_mut(&fingerprint)?;
+        let prints = self.instances.get_mut(instance)?;
+        let at = position(prints, fingerprint).ok()?;
+        let epochs = &mut prints[at].1;
         let same = |entry: &Entry| entry.ino != 0 && (entry.dev, entry.ino) == (inode.dev, inode.ino);
         epochs.unclaimed.sort_by_key(|entry| (!same(entry), entry.epoch));
         let at = epochs.unclaimed.iter().position(&mut fits)?;
@@ -69,8 +75,8 @@ impl Registry {
     }
 
     /// The highest restart number of a container that the checkpoint knew. Told once.
-    pub fn take_highest(&mut self, uid: &str, container: &str) -> Option<u32> {
-        self.highest.remove(&(uid.to_owned(), container.to_owned()))
+    pub fn take_highest(&mut self, uid: &Arc<str>, container: &Arc<str>) -> Option<u32> {
+        self.highest.remove(&(Arc::clone(uid), Arc::clone(container)))
     }
 
     /// Where the unclaimed entries of files that begin with `fingerprint` go on.
@@ -78,7 +84,7 @@ impl Registry {
         let epochs = self
             .instances
             .get(instance)
-            .and_then(|prints| prints.get(&fingerprint));
+            .and_then(|prints| Some(&prints[position(prints, fingerprint).ok()?].1));
         let entries = epochs.into_iter().flat_map(|epochs| &epochs.unclaimed);
         entries.map(|entry| entry.offset).collect()
     }
@@ -94,14 +100,14 @@ impl Registry {
     pub fn unclaimed(&self) -> impl Iterator<Item = &Entry> {
         self.instances
             .values()
-            .flat_map(BTreeMap::values)
-            .flat_map(|epochs| &epochs.unclaimed)
+            .flatten()
+            .flat_map(|(_, epochs)| &epochs.unclaimed)
     }
 
     /// Takes out the unclaimed entries whose file `is_gone`.
     pub fn expire(&mut self, mut is_gone: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
         let mut gone = Vec::new();
-        for epochs in self.instances.values_mut().flat_map(BTreeMap::values_mut) {
+        for (_, epochs) in self.instances.values_mut().flatten() {
             gone.extend(epochs.unclaimed.extract_if(.., |entry| is_gone(entry)));
         }
         gone
@@ -111,16 +117,25 @@ impl Registry {
     /// returned, which no file has claimed.
     pub fn forget(&mut self, instance: &InstanceKey) -> Vec<Entry> {
         let known = self.instances.remove(instance).unwrap_or_default();
-        known.into_values().flat_map(|epochs| epochs.unclaimed).collect()
+        known
+            .into_iter()
+            .flat_map(|(_, epochs)| epochs.unclaimed)
+            .collect()
     }
 
     fn epochs(&mut self, instance: InstanceKey, fingerprint: Fingerprint) -> &mut Epochs {
-        self.instances
-            .entry(instance)
-            .or_default()
-            .entry(fingerprint)
-            .or_default()
+        let prints = self.instances.entry(instance).or_default();
+        let at = position(prints, fingerprint).unwrap_or_else(|at| {
+            prints.reserve_exact(1);
+            prints.insert(at, (fingerprint, Epochs::default()));
+            at
+        });
+        &mut prints[at].1
     }
+}
+
+fn position(prints: &Prints, fingerprint: Fingerprint) -> Result<usize, usize> {
+    prints.binary_search_by_key(&fingerprint, |(print, _)| *print)
 }
 
 #[cfg(test)]

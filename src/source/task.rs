@@ -129,7 +129,7 @@ pub struct Setup {
 /// The reader thread.
 pub struct Source {
     desk: Desk,
-    containers: BTreeMap<String, Container>,
+    containers: BTreeMap<Arc<str>, Container>,
     config: config::Source,
     budget: Arc<Budget>,
     batches: Option<mpsc::Sender<Batch>>,
@@ -296,7 +296,7 @@ impl Source {
         self.desk
             .keep_shares(self.config.fair && self.budget.is_pressed());
         let mut blocked = !self.may_read();
-        let due: Vec<String> = self.due();
+        let due: Vec<Arc<str>> = self.due();
         for path in due {
             blocked = blocked || !self.may_read();
             self.desk.over_may_read = self.budget.has_room(Share::Over);
@@ -316,14 +316,14 @@ impl Source {
 
     /// Containers whose poll is due, beginning after the one that was last served: when the budget
     /// ends in the middle of a turn, the next turn goes on with the others.
-    fn due(&mut self) -> Vec<String> {
+    fn due(&mut self) -> Vec<Arc<str>> {
         let now = self.desk.now;
-        let mut due: Vec<String> = Vec::new();
+        let mut due: Vec<Arc<str>> = Vec::new();
         due.extend(
             self.containers
                 .iter()
                 .filter(|(_, container)| container.is_due(now))
-                .map(|(path, _)| path.clone()),
+                .map(|(path, _)| Arc::clone(path)),
         );
         let first = due
             .iter()

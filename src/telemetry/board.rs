@@ -2,8 +2,10 @@
 //! read all of it. A part is replaced as a whole, a few times a second at most.
 
 use super::ledger::Ledger;
+use crate::record::FileId;
 use serde::{Serialize, Serializer};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What does not change while the process runs.
@@ -35,20 +37,20 @@ pub struct AgentStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FileStatus {
     /// Kubernetes namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Pod name.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// Pod uid.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// Container name.
-    pub container: String,
+    pub container: Arc<str>,
     /// Restart number.
     pub restart: u32,
     /// Path below `pod_logs_dir` when last seen.
-    pub path: String,
-    /// Durable identity, 32 hex digits; absent while the file has no whole first line.
+    pub path: FilePath,
+    /// Durable identity, shown as 32 hex digits; absent while the file has no whole first line.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
+    pub identity: Option<FileId>,
     /// Offset after the last byte read.
     pub read_offset: u64,
     /// Everything before it is delivered or durably kept.
@@ -69,15 +71,41 @@ pub struct FileStatus {
     pub problem: Option<String>,
 }
 
+/// Where a file was last seen. Thousands of files share their folders' names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilePath {
+    /// Its directory, below `pod_logs_dir`.
+    pub folder: Arc<str>,
+    /// Its name; `None` when no name leads to it any more.
+    pub name: Option<Box<str>>,
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{}",
+            self.folder,
+            self.name.as_deref().unwrap_or("(deleted)")
+        )
+    }
+}
+
+impl Serialize for FilePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// What was read of one container: all its files and restarts together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ContainerStatus {
     /// Kubernetes namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Pod name.
-    pub pod: String,
+    pub pod: Arc<str>,
     /// Container name.
-    pub container: String,
+    pub container: Arc<str>,
     /// Bytes read since the start. Never falls while the container is listed.
     pub read_bytes: u64,
 }
@@ -85,12 +113,12 @@ pub struct ContainerStatus {
 /// What the reader tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReaderStatus {
-    /// Files that are followed. The status page tells those that it is asked for.
+    /// Files that are followed. The status page tells those that it is asked for. Shared: no page needs a copy of thousands.
     #[serde(skip)]
-    pub files: Vec<FileStatus>,
+    pub files: Arc<[FileStatus]>,
     /// The containers that these files are of.
     #[serde(skip)]
-    pub containers: Vec<ContainerStatus>,
+    pub containers: Arc<[ContainerStatus]>,
     /// Bytes that are on the node's disk and not read.
     pub unread_bytes: u64,
     /// Seconds since the oldest unread byte was first seen to be unread; 0 when all is read.
@@ -149,7 +177,7 @@ pub const MAX_REFUSALS: usize = 64;
 /// The last document of one file that the server did not take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RefusalStatus {
-    /// Durable identity of the file, as in [`FileStatus::identity`].
+    /// Durable identity of the file, as [`FileStatus::identity`] is shown.
     pub identity: String,
     /// `refused`, `hold` or `dropped`.
     pub verdict: &'static str,

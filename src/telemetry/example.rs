@@ -3,6 +3,7 @@
 use super::board::*;
 use super::ledger::{DropReason, LostReason, ReaderTotals};
 use super::metrics::Process;
+use crate::record::FileId;
 use crate::record::{Fate, Origin};
 use std::time::Duration;
 
@@ -76,7 +77,10 @@ fn ledger(board: &Board) {
 fn reader() -> ReaderStatus {
     let web = file("shop", "web-7d9f", "app", 0);
     let rotated = FileStatus {
-        path: String::from("shop_web-7d9f_u-0/app/0.log.20260921-101500"),
+        path: FilePath {
+            folder: "shop_web-7d9f_u-0/app".into(),
+            name: Some("0.log.20260921-101500".into()),
+        },
         finished: true,
         lag_bytes: 0,
         ..web.clone()
@@ -88,8 +92,8 @@ fn reader() -> ReaderStatus {
         ..file("kube-system", "dns-0", "dns", 2)
     };
     ReaderStatus {
-        containers: vec![container(&web, 800), container(&broken, 320)],
-        files: vec![rotated, web, broken],
+        containers: [container(&web, 800), container(&broken, 320)].into(),
+        files: [rotated, web, broken].into(),
         unread_bytes: 5000,
         oldest_unread_seconds: 7,
         lines: 12,
@@ -113,11 +117,14 @@ pub(crate) fn file(namespace: &str, pod: &str, container: &str, restart: u32) ->
     FileStatus {
         namespace: namespace.into(),
         pod: pod.into(),
-        uid: format!("u-{restart}"),
+        uid: format!("u-{restart}").into(),
         container: container.into(),
         restart,
-        path: format!("{namespace}_{pod}_u-{restart}/{container}/{restart}.log"),
-        identity: Some(String::from("00ff00ff00ff00ff00ff00ff00ff00ff")),
+        path: FilePath {
+            folder: format!("{namespace}_{pod}_u-{restart}/{container}").into(),
+            name: Some(format!("{restart}.log").into()),
+        },
+        identity: Some(FileId(0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff)),
         read_offset: 800,
         commit_offset: 600,
         size: 1000,

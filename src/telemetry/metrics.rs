@@ -210,12 +210,12 @@ impl Container {
 /// stays shown; no namespace is empty, so the row of the rest cannot be mistaken for a pod.
 fn containers(reader: &ReaderStatus) -> Vec<Container> {
     let mut sums: BTreeMap<[&str; 3], (u64, u64)> = BTreeMap::new();
-    for file in &reader.files {
+    for file in reader.files.iter() {
         sums.entry([&file.namespace, &file.pod, &file.container])
             .or_default()
             .0 += file.lag_bytes;
     }
-    for one in &reader.containers {
+    for one in reader.containers.iter() {
         sums.entry([&one.namespace, &one.pod, &one.container])
             .or_default()
             .1 += one.read_bytes;

@@ -245,7 +245,10 @@ fn reader<'a>(snapshot: &'a Snapshot, filter: &Filter) -> ReaderPart<'a> {
     let status = &snapshot.reader;
     let mut found: Vec<&FileStatus> = status.files.iter().filter(|file| filter.admits(file)).collect();
     let files_found = found.len();
-    found.sort_by(|a, b| b.lag_bytes.cmp(&a.lag_bytes).then_with(|| a.path.cmp(&b.path)));
+    found.sort_by(|a, b| {
+        let by_place = || (&a.path.folder, &a.path.name).cmp(&(&b.path.folder, &b.path.name));
+        b.lag_bytes.cmp(&a.lag_bytes).then_with(by_place)
+    });
     found.truncate(MAX_FILES);
     let files = found
         .into_iter()
@@ -263,9 +266,12 @@ fn reader<'a>(snapshot: &'a Snapshot, filter: &Filter) -> ReaderPart<'a> {
 }
 
 fn last_refusal<'a>(sink: &'a SinkStatus, file: &FileStatus) -> Option<&'a RefusalStatus> {
-    let identity = file.identity.as_ref()?;
+    if sink.refusals.is_empty() {
+        return None;
+    }
+    let identity = file.identity?.to_string();
     sink.refusals
         .iter()
         .rev()
-        .find(|refusal| refusal.identity == *identity)
+        .find(|refusal| refusal.identity == identity)
 }

@@ -39,6 +39,12 @@ const ENVIRONMENT: [&str; 6] = [
     "KUBERNETES_SERVICE_HOST",
 ];
 
+/// The binary under test: the one of this build, or the one that `LONGSHORE_BINARY` names (a release build, where memory
+/// is measured).
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("LONGSHORE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_longshore").into(), PathBuf::from)
+}
+
 /// A directory with an agent's config and state, and room for the logs of a node.
 pub(crate) struct Lodging {
     dir: TempDir,
@@ -110,7 +116,7 @@ impl Lodging {
     pub(crate) fn start_by(&self, mut command: Command) -> Agent {
         let config = self.root().join("longshore.yaml");
         fs::write(&config, self.config.to_string()).expect("the config can be written");
-        command.arg(env!("CARGO_BIN_EXE_longshore"));
+        command.arg(binary());
         Agent::spawn(command, &config)
     }
 
@@ -119,10 +125,10 @@ impl Lodging {
     pub(crate) fn start_unprivileged(&self) -> Agent {
         let config = self.root().join("longshore.yaml");
         fs::write(&config, self.config.to_string()).expect("the config can be written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+        let mut command = Command::new(binary());
         if rustix::process::geteuid().is_root() {
             let binary = self.root().join("longshore");
-            fs::copy(env!("CARGO_BIN_EXE_longshore"), &binary).expect("the binary can be copied");
+            fs::copy(self::binary(), &binary).expect("the binary can be copied");
             give_away(self.root()).expect("files can be given away");
             command = Command::new(binary);
             command.uid(NOBODY).gid(NOBODY);
@@ -195,7 +201,7 @@ impl Ended {
 
 impl Agent {
     fn start(config: &Path) -> Agent {
-        Agent::spawn(Command::new(env!("CARGO_BIN_EXE_longshore")), config)
+        Agent::spawn(Command::new(binary()), config)
     }
 
     fn spawn(mut command: Command, config: &Path) -> Agent {

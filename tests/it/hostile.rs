@@ -4,6 +4,7 @@
 mod away;
 mod descriptors;
 mod long_lines;
+mod memory;
 mod rotation;
 mod small_files;
 mod watches;

@@ -4,7 +4,7 @@
 use crate::disk::{AgentDisk, STATE_DIR};
 use longshore::batch::Limits;
 use longshore::checkpoint::disk::CheckpointFolder;
-use longshore::checkpoint::snapshot::{self, Checkpoint};
+use longshore::checkpoint::snapshot::Checkpoint;
 use longshore::config::{Config, DocumentId, IndexPattern, JsonMode, LabelDots, MessageKey, MinFree};
 use longshore::disk::Disk;
 use longshore::enrich::cache::Directory;
@@ -393,7 +393,7 @@ impl Agent {
                 entry.ino
             );
         }
-        let durable = self.folder.save(&snapshot::encode(&checkpoint)).is_ok();
+        let durable = self.folder.save(&checkpoint).is_ok();
         self.notes.push_back(Note::Saved { number, durable });
         self.is_saved = durable;
         durable.then_some(number)

@@ -55,8 +55,7 @@ impl Folder {
     fn new() -> Folder {
         let folder = Folder::empty();
         for offset in [10, 20] {
-            let bytes = snapshot::encode(&checkpoint(offset));
-            folder.folder.save(&bytes).unwrap();
+            folder.folder.save(&checkpoint(offset)).unwrap();
         }
         folder
     }

@@ -139,9 +139,9 @@ fn files(entries: &[Entry]) -> Table {
     ]);
     for entry in entries {
         files.push([
-            entry.namespace.clone(),
-            entry.pod.clone(),
-            entry.container.clone(),
+            entry.namespace.to_string(),
+            entry.pod.to_string(),
+            entry.container.to_string(),
             entry.restart.to_string(),
             entry.offset.to_string(),
             entry.size.to_string(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checkpoint::disk::CheckpointFolder;
-use crate::checkpoint::snapshot::{self, CutEntry, Entry};
+use crate::checkpoint::snapshot::{CutEntry, Entry};
 use crate::sink::dead_letter;
 use crate::sink::disk::DeadLetterFile;
 use crate::spool::disk::tests::append;
@@ -87,11 +87,9 @@ impl State {
 
     fn checkpoints(&self) {
         let folder = CheckpointFolder::open(&crate::disk::kernel(), self.path()).unwrap();
-        folder
-            .save(&snapshot::encode(&vec![entry("web-0", 10, false)].into()))
-            .unwrap();
+        folder.save(&vec![entry("web-0", 10, false)].into()).unwrap();
         let newer = [entry("web-0", 480, false), entry("web-1", 1000, true)];
-        folder.save(&snapshot::encode(&newer.to_vec().into())).unwrap();
+        folder.save(&newer.to_vec().into()).unwrap();
         self.date("checkpoints/current", 1_772_615_700);
         self.date("checkpoints/previous", 1_772_615_699);
     }

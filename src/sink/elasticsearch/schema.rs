@@ -58,6 +58,8 @@ pub fn fragment(metadata: &Metadata, layout: Layout) -> Fragment {
         out.extend_from_slice(b",\"tag\":");
         push_string(&mut out, &tag(metadata));
     }
+    // There is one for each container instance.
+    out.shrink_to_fit();
     Fragment {
         tail: out,
         metadata_missing: metadata.missing,

@@ -12,6 +12,7 @@ use crate::reader::FileState;
 use crate::record::{Stamp, Stream};
 use crate::source::tail::{RECENT_BYTES, Tail};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use twox_hash::XxHash3_64;
 
 /// Everything before the offset is delivered or durably kept; the stamp is the last one before it.
@@ -39,7 +40,7 @@ pub(super) fn commit(instance: &Instance, file: &FileState, desk: &Desk) -> (u64
 }
 
 /// The entries of all files: those that are followed, and those that nobody has claimed.
-pub(super) fn entries(containers: &mut BTreeMap<String, Container>, desk: &mut Desk) -> Vec<Entry> {
+pub(super) fn entries(containers: &mut BTreeMap<Arc<str>, Container>, desk: &mut Desk) -> Vec<Entry> {
     let offsets = offsets(containers, desk);
     let mut entries: Vec<Entry> = desk.registry.unclaimed().cloned().collect();
     for container in containers.values() {
@@ -52,7 +53,7 @@ pub(super) fn entries(containers: &mut BTreeMap<String, Container>, desk: &mut D
     entries
 }
 
-fn offsets(containers: &BTreeMap<String, Container>, desk: &mut Desk) -> Offsets {
+fn offsets(containers: &BTreeMap<Arc<str>, Container>, desk: &mut Desk) -> Offsets {
     let mut offsets = Offsets::new();
     for instance in containers
         .values()
@@ -78,10 +79,10 @@ fn entry(place: &Place, instance: &Instance, tail: &Tail<FileState>, offsets: &O
     let inode = hint(tail);
     let cuts = file.cuts().iter().filter(|cut| cut.end > offset);
     Some(Entry {
-        namespace: place.pod.namespace.clone(),
-        pod: place.pod.pod.clone(),
-        uid: place.pod.uid.clone(),
-        container: place.container.clone(),
+        namespace: Arc::clone(&place.pod.namespace),
+        pod: Arc::clone(&place.pod.pod),
+        uid: Arc::clone(&place.pod.uid),
+        container: Arc::clone(&place.container),
         restart: instance.restart(),
         fingerprint: identity.fingerprint.0,
         epoch: identity.epoch,

@@ -11,6 +11,7 @@ use crate::source::pod_path::PodName;
 use crate::source::tail::{Listed, TailKey};
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::warn;
 
@@ -27,15 +28,16 @@ const MTIME_GRAIN_MS: i128 = 50;
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) pod: PodName,
-    pub(super) container: String,
+    pub(super) container: Arc<str>,
     /// Below `pod_logs_dir`.
-    pub(super) path: String,
+    pub(super) path: Arc<str>,
 }
 
 /// One container directory.
 pub(super) struct Container {
     pub(super) place: Place,
-    pub(super) instances: BTreeMap<u32, Instance>,
+    /// In boxes: a node of the map has room for eleven, and most containers have one.
+    pub(super) instances: BTreeMap<u32, Box<Instance>>,
     pub(super) next_poll: Instant,
     pub(super) read_bytes: u64,
     credit: Credit,
@@ -54,8 +56,8 @@ pub(super) struct Container {
 impl Container {
     pub(super) fn new(
         pod: PodName,
-        container: String,
-        path: String,
+        container: Arc<str>,
+        path: Arc<str>,
         initial: bool,
         now: Instant,
     ) -> Container {
@@ -98,7 +100,7 @@ impl Container {
     }
 
     pub(super) fn waits_for_save(&self) -> bool {
-        self.instances.values().any(Instance::waits_for_save)
+        self.instances.values().any(|instance| instance.waits_for_save())
     }
 
     /// The directory is gone and nothing of it is needed.
@@ -116,11 +118,17 @@ impl Container {
         self.listed_at.is_some()
             && !self.must_list
             && self.problem.is_none()
-            && self.instances.get(&restart).is_none_or(Instance::knows_all)
+            && self
+                .instances
+                .get(&restart)
+                .is_none_or(|instance| instance.knows_all())
     }
 
     pub(super) fn held_bytes(&self) -> u64 {
-        self.instances.values().map(Instance::held_bytes).sum()
+        self.instances
+            .values()
+            .map(|instance| instance.held_bytes())
+            .sum()
     }
 
     /// Lists when due, reads a quantum of each instance when allowed, and sets the next poll.
@@ -213,7 +221,7 @@ impl Container {
             let instance = self
                 .instances
                 .entry(restart)
-                .or_insert_with(|| Instance::new(&self.place, restart, desk.now));
+                .or_insert_with(|| Box::new(Instance::new(&self.place, restart, desk.now)));
             let skip_old = desk.start_at_end && self.initial && self.listed_at.is_none();
             instance.on_listing(files, skip_old, &self.place, desk);
         }
@@ -227,7 +235,7 @@ impl Container {
                 .map_or(0, |highest| restart.saturating_sub(highest).saturating_sub(1));
             if missed > 0 {
                 warn!(
-                    path = self.place.path,
+                    path = &*self.place.path,
                     missed, "container instances came and went before their logs were seen"
                 );
             }

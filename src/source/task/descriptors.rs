@@ -4,6 +4,7 @@
 //! unread bytes, and deleted ones, whose descriptor is the only way to their bytes.
 
 use super::Source;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A container that has found no free descriptor is polled again after this.
@@ -27,12 +28,12 @@ impl Source {
     /// Closes the descriptors that were not used for longest: an eighth of all. Never one with unread bytes, nor that of a
     /// deleted file. False when there is none to close.
     fn trim_descriptors(&mut self) -> bool {
-        let mut idle: Vec<(Instant, String, u32, u64)> = Vec::new();
+        let mut idle: Vec<(Instant, Arc<str>, u32, u64)> = Vec::new();
         for (path, container) in &self.containers {
             idle.extend(
                 container
                     .idle_descriptors()
-                    .map(|(used, restart, key)| (used, path.clone(), restart, key)),
+                    .map(|(used, restart, key)| (used, Arc::clone(path), restart, key)),
             );
         }
         idle.sort();

@@ -54,7 +54,7 @@ pub(super) struct Desk {
     pub(super) now: Instant,
     pub(super) unix_ms: u64,
     pub(super) epoch: Instant,
-    pub(super) last_served: String,
+    pub(super) last_served: Arc<str>,
     pub(super) partial_idle: Duration,
     pub(super) metadata_wait: Duration,
     pub(super) rescan_interval: Duration,
@@ -116,7 +116,7 @@ impl Desk {
             now,
             unix_ms: 0,
             epoch: now,
-            last_served: String::new(),
+            last_served: Arc::default(),
             partial_idle: Duration::from_secs(30),
             metadata_wait: Duration::ZERO,
             rescan_interval: Duration::from_secs(5),
@@ -255,9 +255,9 @@ impl Desk {
                 ..
             } = entry;
             warn!(
-                namespace,
-                pod,
-                container,
+                namespace = &**namespace,
+                pod = &**pod,
+                container = &**container,
                 restart,
                 bytes = lost,
                 "a log file was deleted while nobody read it; its rest is lost"

@@ -304,7 +304,7 @@ pub(super) fn lost(tail: &mut Tail<FileState>, seen: bool, place: &Place, desk: 
     desk.dirty = true;
     if rest > 0 {
         warn!(
-            path = place.path,
+            path = &*place.path,
             bytes = rest,
             "a log file was deleted before it could be read; its rest is lost"
         );

@@ -15,6 +15,7 @@ use crate::source::pod_path::LogKind;
 use crate::source::registry::InstanceKey;
 use crate::source::tail::{Inode, Listed, Tail, TailKey};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::info;
 
@@ -54,7 +55,7 @@ pub(super) struct Instance {
 impl Instance {
     pub(super) fn new(place: &Place, restart: u32, now: Instant) -> Instance {
         Instance {
-            key: (place.pod.uid.clone(), place.container.clone(), restart),
+            key: (Arc::clone(&place.pod.uid), Arc::clone(&place.container), restart),
             chain: Chain::default(),
             descriptors: BTreeMap::new(),
             state: None,

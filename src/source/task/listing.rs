@@ -8,6 +8,8 @@ use crate::source::pod_path;
 use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Bound::{Included, Unbounded};
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
@@ -55,16 +57,16 @@ impl Source {
                 {
                     continue;
                 }
-                let path = format!("{name}/{container}");
+                let path: Arc<str> = format!("{name}/{container}").into();
                 if !self.containers.contains_key(&path) {
                     let new = Container::new(
                         pod.clone(),
-                        container,
-                        path.clone(),
+                        container.into(),
+                        Arc::clone(&path),
                         !self.desk.first_listing_done,
                         self.desk.now,
                     );
-                    self.containers.insert(path.clone(), new);
+                    self.containers.insert(Arc::clone(&path), new);
                 }
                 present.insert(path);
             }
@@ -73,7 +75,7 @@ impl Source {
             container.on_presence(present.contains(path));
         }
         let has_container = |name: &str| {
-            let next = present.range(name.to_owned()..).next();
+            let next = from(&present, name);
             next.is_some_and(|path| path.starts_with(name))
         };
         self.watched.retain(|name| name.is_empty() || has_container(name));
@@ -93,10 +95,10 @@ impl Source {
             exclude,
             ..
         } = &self.config;
-        let own_by_uid = !own_uid.is_empty() && pod.uid == *own_uid;
+        let own_by_uid = !own_uid.is_empty() && *pod.uid == **own_uid;
         let own = !own_pod.is_empty()
-            && pod.pod == *own_pod
-            && (own_namespace.is_empty() || pod.namespace == *own_namespace);
+            && *pod.pod == **own_pod
+            && (own_namespace.is_empty() || *pod.namespace == **own_namespace);
         let excluded = exclude.namespaces.iter().any(|glob| glob.matches(&pod.namespace))
             || exclude.pods.iter().any(|glob| glob.matches(&pod.pod));
         !own && !own_by_uid && !excluded
@@ -121,7 +123,7 @@ impl Source {
 
     /// Containers whose directory is gone and whose files are delivered.
     fn forget_gone(&mut self) {
-        let over: Vec<String> = self
+        let over: Vec<Arc<str>> = self
             .containers
             .iter()
             .filter(|(_, container)| container.is_over())
@@ -133,7 +135,7 @@ impl Source {
             .collect();
         let empty = gone.iter().filter(|container| container.is_unseen()).count();
         self.desk.on_never_seen(empty);
-        let mut uids: BTreeSet<String> = gone
+        let mut uids: BTreeSet<Arc<str>> = gone
             .into_iter()
             .map(|container| container.place.pod.uid)
             .collect();
@@ -149,11 +151,16 @@ impl Source {
     }
 
     /// Pod directories that were made and are gone again before a container was seen in them: there may have been lines.
-    fn count_unseen(&mut self, listed: &BTreeSet<String>, present: &BTreeSet<String>) {
+    fn count_unseen(&mut self, listed: &BTreeSet<String>, present: &BTreeSet<Arc<str>>) {
         for name in std::mem::take(&mut self.born) {
-            let has_container = |paths: Option<&String>| paths.is_some_and(|path| path.starts_with(&name));
-            let seen = has_container(present.range(name.clone()..).next())
-                || has_container(self.containers.range(name.clone()..).next().map(|(path, _)| path));
+            let has_container = |paths: Option<&Arc<str>>| paths.is_some_and(|path| path.starts_with(&name));
+            let seen = has_container(from(present, &name))
+                || has_container(
+                    self.containers
+                        .range::<str, _>((Included(name.as_str()), Unbounded))
+                        .next()
+                        .map(|(path, _)| path),
+                );
             let is_pod = pod_path::pod_dir(&name).is_some_and(|pod| self.is_wanted(&pod));
             if seen || !is_pod {
                 continue;
@@ -167,16 +174,16 @@ impl Source {
     }
 
     /// Entries of the last checkpoint whose files went away while nobody read them.
-    fn expire_entries(&mut self, present: &BTreeSet<String>) {
+    fn expire_entries(&mut self, present: &BTreeSet<Arc<str>>) {
         let containers = &self.containers;
         let gone = |entry: &Entry| {
             let path = format!(
                 "{}_{}_{}/{}",
                 entry.namespace, entry.pod, entry.uid, entry.container
             );
-            match containers.get(&path) {
+            match containers.get(path.as_str()) {
                 Some(container) => container.knows_all(entry.restart),
-                None => !present.contains(&path),
+                None => !present.contains(path.as_str()),
             }
         };
         for entry in self.desk.registry.expire(gone) {
@@ -230,4 +237,9 @@ impl Source {
         }
         self.desk.counts.forced_rescans += 1;
     }
+}
+
+/// The first path that is not before `name`.
+fn from<'a>(paths: &'a BTreeSet<Arc<str>>, name: &str) -> Option<&'a Arc<str>> {
+    paths.range::<str, _>((Included(name), Unbounded)).next()
 }

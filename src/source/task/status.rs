@@ -4,8 +4,9 @@ use super::checkpoints::commit;
 use super::container::Container;
 use super::desk::Desk;
 use crate::flow::budget::Budget;
-use crate::telemetry::board::{ContainerStatus, FileStatus};
+use crate::telemetry::board::{ContainerStatus, FilePath, FileStatus};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// The cheap part, each turn: the thread lives, and whether it is blocked.
@@ -18,7 +19,7 @@ pub(super) fn publish_life(desk: &Desk) {
 }
 
 /// Everything.
-pub(super) fn publish(containers: &mut BTreeMap<String, Container>, desk: &Desk, budget: &Budget) {
+pub(super) fn publish(containers: &mut BTreeMap<Arc<str>, Container>, desk: &Desk, budget: &Budget) {
     let mut files = Vec::new();
     let mut of_containers = Vec::new();
     let mut oldest: Option<Instant> = None;
@@ -29,9 +30,9 @@ pub(super) fn publish(containers: &mut BTreeMap<String, Container>, desk: &Desk,
             files.push(file);
         }
         of_containers.push(ContainerStatus {
-            namespace: container.place.pod.namespace.clone(),
-            pod: container.place.pod.pod.clone(),
-            container: container.place.container.clone(),
+            namespace: Arc::clone(&container.place.pod.namespace),
+            pod: Arc::clone(&container.place.pod.pod),
+            container: Arc::clone(&container.place.container),
             read_bytes: container.read_bytes,
         });
     }
@@ -44,11 +45,11 @@ pub(super) fn publish(containers: &mut BTreeMap<String, Container>, desk: &Desk,
         ("time_clamped", unusual.time_clamped),
     ];
     publish_life(desk);
+    let shared = (files.into(), of_containers.into());
     let mut status = desk.board.reader();
     status.budget_used = budget.used();
     status.budget_limit = budget.limit();
-    status.files = files;
-    status.containers = of_containers;
+    (status.files, status.containers) = shared;
     status.unread_bytes = unread_bytes;
     status.oldest_unread_seconds =
         oldest.map_or(0, |since| desk.now.saturating_duration_since(since).as_secs());
@@ -81,13 +82,16 @@ fn files_of(container: &mut Container, desk: &Desk, oldest: &mut Option<Instant>
             let id = tail.state.as_ref().map(|file| file.id());
             let last_ack_ms = id.and_then(|id| desk.acked_ms.get(&id)).copied().unwrap_or(0);
             files.push(FileStatus {
-                namespace: place.pod.namespace.clone(),
-                pod: place.pod.pod.clone(),
-                uid: place.pod.uid.clone(),
-                container: place.container.clone(),
+                namespace: Arc::clone(&place.pod.namespace),
+                pod: Arc::clone(&place.pod.pod),
+                uid: Arc::clone(&place.pod.uid),
+                container: Arc::clone(&place.container),
                 restart: instance.restart(),
-                path: format!("{}/{}", place.path, tail.name.as_deref().unwrap_or("(deleted)")),
-                identity: id.map(|id| format!("{:032x}", id.0)),
+                path: FilePath {
+                    folder: Arc::clone(&place.path),
+                    name: tail.name.as_deref().map(Box::from),
+                },
+                identity: id,
                 read_offset,
                 commit_offset,
                 size,

@@ -202,7 +202,7 @@ fn containers_beyond_the_limit_are_summed() {
         .map(|at| example::file("ns", &format!("p{at}"), "c", 0))
         .collect();
     board.reader().containers = files.iter().map(|file| example::container(file, 3)).collect();
-    board.reader().files = files;
+    board.reader().files = files.into();
     let samples = read(&render(&board, &example::facts(), None));
     let lags: Vec<&Sample> = samples
         .iter()

@@ -1,0 +1,186 @@
+//! What the agent may have of the node's memory, whatever the node and the server do.
+//!
+//! The promise is on the released binary: the `long_` tests want `LONGSHORE_BINARY` to name one, and say so when it does not.
+//! The short ones compare two runs of the binary at hand, so that its own size does not count.
+
+use super::{Ground, cpu_seconds, peak_kib};
+use crate::agent::Agent;
+use crate::traffic::{tell, unix_ns};
+use longshore_kit::fake_apiserver::{FakeApiserver, pod};
+use longshore_kit::lines::{CriDialect, Stream, cri_line, message};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// The promise on memory, in KiB.
+const MEMORY: u64 = 64 << 10;
+
+/// A node full of containers, with metadata. This process has a limit of descriptors, too: a file is open only while it is
+/// written to.
+struct Crowd {
+    ground: Ground,
+    _apiserver: FakeApiserver,
+    files: Vec<(String, PathBuf, u64)>,
+    /// Bytes of all lines so far.
+    bytes: u64,
+}
+
+impl Crowd {
+    fn new(pods: usize, containers: usize) -> Crowd {
+        let mut ground = Ground::new();
+        let apiserver = FakeApiserver::start();
+        ground.lodging.use_apiserver(&apiserver.kubeconfig());
+        // The default agent, but for its places.
+        ground.lodging.config["batch"] = serde_json::json!({});
+        let source = ground.lodging.config["source"]
+            .as_object_mut()
+            .expect("a section");
+        source.remove("rescan_interval");
+        let mut files = Vec::new();
+        for number in 0..pods {
+            let (name, uid) = (
+                format!("crowd-7d9c5b6f8-{number:05}"),
+                format!("0b2b2d3c-5d3a-4c7e-9a51-{number:012}"),
+            );
+            let mut object = pod("shop", &name, &uid, "node-a")
+                .label("app.kubernetes.io/name", "crowd")
+                .label("app.kubernetes.io/instance", "crowd-production")
+                .label("pod-template-hash", "7d9c5b6f8")
+                .owner("ReplicaSet", "crowd-7d9c5b6f8");
+            for container in 0..containers {
+                let (name, id) = (
+                    format!("c-{container}"),
+                    format!("containerd://{:064x}", number * containers + container),
+                );
+                object = object.container(&name, "registry.example/shop/crowd:1.4.2", "sha256:5e", &id, 0);
+                let dir = ground
+                    .lodging
+                    .pods()
+                    .join(format!("shop_crowd-7d9c5b6f8-{number:05}_{uid}/{name}"));
+                fs::create_dir_all(&dir).expect("a directory");
+                files.push((format!("{number}-{container}"), dir.join("0.log"), 0));
+            }
+            apiserver.add_pod(object);
+        }
+        Crowd {
+            ground,
+            _apiserver: apiserver,
+            files,
+            bytes: 0,
+        }
+    }
+
+    /// So many lines of 200 bytes at the end of each file.
+    fn write(&mut self, lines: u64) {
+        for (name, path, next) in &mut self.files {
+            let mut text = Vec::new();
+            for seq in *next..*next + lines {
+                let now = unix_ns();
+                self.ground.arrivals.on_sent(name, seq);
+                let line = message(name, seq, now, 150);
+                text.extend(cri_line(
+                    &CriDialect::Containerd.stamp(now),
+                    Stream::Stdout,
+                    "F",
+                    line.as_bytes(),
+                ));
+            }
+            *next += lines;
+            self.bytes += text.len() as u64;
+            append(path, &text);
+        }
+    }
+
+    /// Waits until all has arrived, with people at the status server.
+    fn wait(&self, agent: &mut Agent, what: &str) {
+        let begun = Instant::now();
+        let mut asked = 0;
+        while !self.ground.arrivals.is_complete() {
+            let read = agent.status().ledger("acked");
+            agent.get("/metrics").expect("it runs");
+            asked += 1;
+            agent.wait_for(what, |agent| {
+                self.ground.arrivals.is_complete() || agent.status().ledger("acked") > read
+            });
+        }
+        report(
+            agent,
+            &format!(
+                "{what} after {:?}, pages asked for {asked} times",
+                begun.elapsed()
+            ),
+        );
+    }
+
+    /// The most memory of an agent that reads all of it, sees a line of `long` bytes, and has no server for a while.
+    fn peak(mut self, lines: u64, long: u64) -> u64 {
+        self.write(lines);
+        let mut agent = self.ground.lodging.start();
+        self.wait(&mut agent, "the first lines");
+        let dropped = agent.status().dropped();
+        let (_, path, _) = &self.files[0];
+        let part = vec![b'x'; 1 << 20];
+        for _ in 0..long >> 20 {
+            append(path, &part);
+        }
+        append(path, b"\n");
+        while agent.status().dropped() + (2 << 20) < dropped + long {
+            let passed = agent.status().dropped();
+            agent.wait_for("the long line", |agent| agent.status().dropped() > passed);
+        }
+        self.write(lines);
+        self.wait(&mut agent, "a long line and the lines behind it");
+        self.ground.server.off();
+        self.write(lines);
+        let written = self.bytes + long + 1;
+        agent.wait_for("all to be read", |agent| agent.status().ledger("read") == written);
+        report(&agent, "the server away");
+        self.ground.server.on();
+        self.wait(&mut agent, "what was spooled");
+        let peak = peak_kib(&agent);
+        agent.terminate().assert_clean();
+        assert_eq!(self.ground.arrivals.report().duplicate, 0);
+        peak
+    }
+}
+
+fn append(path: &PathBuf, bytes: &[u8]) {
+    let mut file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("a log file");
+    file.write_all(bytes).expect("room on the disk");
+}
+
+fn report(agent: &Agent, what: &str) {
+    tell(&format!(
+        "memory: {what}: peak RSS {} KiB, now {} KiB, cpu {:.1} s",
+        peak_kib(agent),
+        agent.metric("process_resident_memory_bytes") as u64 / 1024,
+        cpu_seconds(agent)
+    ));
+}
+
+#[test]
+#[ignore = "takes minutes and a release build, see the head of the file: tests/run --long"]
+fn long_ten_thousand_files_of_250_pods_take_64_mib() {
+    let peak = Crowd::new(250, 40).peak(20, 1 << 30);
+    tell(&format!("memory: 10000 files of 250 pods: peak RSS {peak} KiB"));
+    assert!(peak <= MEMORY, "peak RSS {peak} KiB");
+}
+
+/// Red without: the boxes and lists of one in `source/`, the shared names, or the shared status of the board. A file cost
+/// 16 KiB before them, and what lies in flight counts here, too.
+#[test]
+fn a_file_takes_less_than_12_kib() {
+    let (few, many) = (20, 2_000);
+    let base = Crowd::new(1, few).peak(20, 16 << 20);
+    let peak = Crowd::new(many / 40, 40).peak(20, 16 << 20);
+    let each = (peak.saturating_sub(base) << 10) / (many - few) as u64;
+    tell(&format!(
+        "memory: {few} files: peak RSS {base} KiB, {many} files: {peak} KiB, {each} bytes a file"
+    ));
+    assert!(each < 12 << 10, "{each} bytes a file");
+}
