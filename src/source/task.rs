@@ -318,13 +318,9 @@ impl Source {
     /// ends in the middle of a turn, the next turn goes on with the others.
     fn due(&mut self) -> Vec<Arc<str>> {
         let now = self.desk.now;
-        let mut due: Vec<Arc<str>> = Vec::new();
-        due.extend(
-            self.containers
-                .iter()
-                .filter(|(_, container)| container.is_due(now))
-                .map(|(path, _)| Arc::clone(path)),
-        );
+        let due = self.containers.iter();
+        let due = due.filter(|(_, container)| container.is_due(now));
+        let mut due: Vec<Arc<str>> = due.map(|(path, _)| Arc::clone(path)).collect();
         let first = due
             .iter()
             .position(|path| *path > self.desk.last_served)
