@@ -17,7 +17,8 @@
 #[cfg(test)]
 mod tests;
 
-pub use crate::telemetry::board::Facts;
+pub use crate::sync::tokio::sync::watch;
+use crate::telemetry::board::Facts;
 
 use crate::telemetry::board::Board;
 use crate::telemetry::status::{self, Answer, Filter};
@@ -37,7 +38,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
 /// How many connections are open at once. Further ones wait in the kernel's queue.

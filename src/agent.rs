@@ -1,26 +1,19 @@
 //! A config enters, a running agent leaves, and at the end the report of how it ended.
 //!
-//! The one place where threads and tasks are started, so that all of them can be stopped in order:
-//!
-//! ```text
-//! reader thread ──batches──▶ sink task ──▶ spool thread, dead-letter thread
-//!     ▲    └─entries─▶ checkpoint thread          │
-//!     └───────────── acks, saves, hints ◀─────────┘        pod watch, admin: tasks beside them
-//! ```
-//!
-//! The end, on SIGTERM or SIGINT: the reader stops reading (deleted files aside), closes its batch
-//! and drops its channel; the sink sends or spools what it has and ends; then the reader saves the
-//! last checkpoint; then the rest stops. A thread that ends by itself ends the agent with an error.
+//! The only place where threads and tasks are started: here the status server and the pod watch, in
+//! [`stages`] those of the pipeline. On SIGTERM or SIGINT, or when one of them ends by itself, all of
+//! them are stopped in order.
 
 mod descriptors;
 mod ended;
+pub mod stages;
 
 pub use ended::Ended;
 
+use self::stages::{Parts, Stages, Wires};
 use crate::admin;
 use crate::checkpoint::disk::CheckpointFolder;
-use crate::checkpoint::snapshot::{Checkpoint, Loaded};
-use crate::checkpoint::task as checkpoint_task;
+use crate::checkpoint::snapshot::Loaded;
 use crate::config::{Config, MetadataSource};
 use crate::disk::{self, Disk};
 use crate::enrich::cache::{Directory, State};
@@ -29,35 +22,26 @@ use crate::flow::backoff::Backoff;
 use crate::flow::budget::Budget;
 use crate::flow::fair::ROUND_BYTES;
 use crate::lock::disk::Lock;
-use crate::record::Batch;
 use crate::sink::disk::DeadLetterFile;
 use crate::sink::elasticsearch::client::Client;
 use crate::sink::elasticsearch::flight::FlightConfig;
-use crate::sink::elasticsearch::task as sink_task;
-use crate::sink::task as dead_letter_task;
-use crate::source::task::{Note, Setup, Source};
+use crate::source::task::{Note, Setup};
 use crate::spool::disk::Spool;
 use crate::spool::segment::Found;
-use crate::spool::task as spool_task;
+use crate::sync::mpsc::Sender;
+use crate::sync::tokio::sync::watch;
 use crate::telemetry::board::{Board, Facts, VERSION};
 use crate::telemetry::logging;
 use anyhow::Context;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-/// Batches that wait between the reader and the sink; the budget bounds their bytes.
-const BATCH_CHANNEL: usize = 4;
 /// How often a lock that another agent holds is tried.
 const LOCK_RETRY: Duration = Duration::from_millis(500);
-/// Stack of each thread: none recurses.
-const STACK_BYTES: usize = 1 << 20;
 
 /// Runs the agent until it is told to end. Blocks the thread.
 ///
@@ -209,48 +193,22 @@ impl Agent {
         let state = self.open_state()?;
         let client =
             Client::new(&self.config.sink.elasticsearch).context("cannot use the config of the sink")?;
-        let ends = Ends::new();
-        let (notes, notes_out) = channel();
-        let (saves, saves_out) = channel();
-        let (batches, batches_out) = mpsc::channel(BATCH_CHANNEL);
-        let budget = Arc::new(Budget::new(self.config.memory.in_flight));
-
-        let mut threads = vec![self.start_checkpoints(state.folder, saves_out, &notes, &ends)?];
-        let (spool, spool_commands) = (state.spool, channel());
-        let (reports, spool_reports) = mpsc::unbounded_channel();
-        threads.push(ends.thread("spool", move || {
-            spool_task::run(spool, &spool_commands.1, &reports)
-        })?);
-        let (dead_letters, dead_commands) = (state.dead_letters, channel());
-        let (reports, dead_letter_reports) = mpsc::unbounded_channel();
-        threads.push(ends.thread("dead-letter", move || {
-            dead_letter_task::run_dead_letters(dead_letters, &dead_commands.1, &reports);
-        })?);
-        let acks = notes.clone();
-        let wiring = sink_task::Wiring {
-            batches: batches_out,
-            spool: spool_commands.0,
-            spool_reports,
-            dead_letters: dead_commands.0,
-            dead_letter_reports,
+        let parts = Parts {
+            folder: state.folder,
+            spool: state.spool,
             found: state.frames,
-            // A reader that has ended reads its lines again after the next start.
-            acked: Box::new(move |ack| drop(acks.send(Note::Acked(ack)))),
-            budget: Arc::clone(&budget),
+            dead_letters: state.dead_letters,
+            client,
+            flight: self.flight(),
+            seed: seed(),
+            budget: Arc::new(Budget::new(self.config.memory.in_flight)),
             board: Arc::clone(&self.board),
             stop: self.stop.subscribe(),
         };
-        let sink = spawn(runtime, sink_task::run(client, self.flight(), wiring, seed()));
-        let setup = self.setup(state.loaded, budget, batches, saves, notes.clone());
-        let reader = ends.thread("reader", move || Source::run(setup, &notes_out))?;
-        self.start_watch(runtime, notes.clone());
-        Ok(Stages {
-            reader,
-            threads,
-            sink,
-            notes,
-            ends,
-        })
+        let _guard = runtime.enter();
+        let stages = Stages::start(parts, |wires| self.setup(state.loaded, wires))?;
+        self.start_watch(runtime, stages.notes());
+        Ok(stages)
     }
 
     /// Opens what earlier processes left. Damage is told and passed over.
@@ -296,14 +254,7 @@ impl Agent {
         }
     }
 
-    fn setup(
-        &self,
-        loaded: Loaded,
-        budget: Arc<Budget>,
-        batches: mpsc::Sender<Batch>,
-        saves: Sender<(u64, Checkpoint)>,
-        notes: Sender<Note>,
-    ) -> Setup {
+    fn setup(&self, loaded: Loaded, wires: Wires) -> Setup {
         let elasticsearch = &self.config.sink.elasticsearch;
         let mut source = self.config.source.clone();
         source.max_open_files = descriptors::for_log_files(source.max_open_files);
@@ -317,28 +268,12 @@ impl Agent {
             compression: elasticsearch.compression,
             loaded,
             directory: Arc::clone(&self.directory),
-            budget,
+            budget: wires.budget,
             board: Arc::clone(&self.board),
-            batches,
-            saves,
-            notes,
+            batches: wires.batches,
+            saves: wires.saves,
+            notes: Some(wires.notes),
         }
-    }
-
-    fn start_checkpoints(
-        &self,
-        folder: CheckpointFolder,
-        saves: Receiver<(u64, Checkpoint)>,
-        notes: &Sender<Note>,
-        ends: &Ends,
-    ) -> anyhow::Result<JoinHandle<()>> {
-        let notes = notes.clone();
-        ends.thread("checkpoints", move || {
-            checkpoint_task::run(&folder, &saves, |number, durable| {
-                // A reader that has ended waits for nothing.
-                let _ = notes.send(Note::Saved { number, durable });
-            });
-        })
     }
 
     fn start_watch(&self, runtime: &Runtime, notes: Sender<Note>) {
@@ -360,24 +295,10 @@ impl Agent {
     async fn wait(mut self, mut stages: Stages) -> anyhow::Result<Ended> {
         let reason = tokio::select! {
             signal = self.signals.recv() => signal,
-            thread = stages.ends.first() => anyhow::bail!("BUG: the {thread} thread has ended by itself"),
-            sink = &mut stages.sink => anyhow::bail!("BUG: the sink has ended by itself: {sink:?}"),
+            problem = stages.ended() => return Err(problem),
         };
         info!("{reason}: stopping");
-        // The stop of the sink is the end of the reader's channel: its last batch comes first.
-        let _ = stages.notes.send(Note::Stop);
-        let sink = stages.sink.await.context("BUG: the sink panicked")?;
-        let _ = stages.notes.send(Note::SinkEnded);
-        let _ = self.stop.send(true);
-        drop(stages.notes);
-        let threads = std::iter::once(stages.reader).chain(stages.threads.into_iter().rev());
-        for thread in threads {
-            let name = thread.thread().name().unwrap_or("unnamed").to_owned();
-            let joined = spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                anyhow::bail!("BUG: the {name} thread panicked");
-            }
-        }
+        let sink = stages.stop(&self.stop).await?;
         Ok(Ended {
             clean: sink.clean,
             spooled_bytes: sink.spooled_bytes,
@@ -396,76 +317,12 @@ struct OpenState {
     dead_letters: DeadLetterFile,
 }
 
-/// What runs.
-struct Stages {
-    reader: JoinHandle<()>,
-    threads: Vec<JoinHandle<()>>,
-    sink: tokio::task::JoinHandle<sink_task::Ended>,
-    notes: Sender<Note>,
-    ends: Ends,
-}
-
-/// Hears of threads that end, however they do.
-struct Ends {
-    ended: mpsc::UnboundedSender<&'static str>,
-    heard: mpsc::UnboundedReceiver<&'static str>,
-}
-
-/// Tells when it is dropped, by a panic, too.
-struct Farewell(mpsc::UnboundedSender<&'static str>, &'static str);
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        // Nobody listens any more when the agent stops the threads itself.
-        let _ = self.0.send(self.1);
-    }
-}
-
-impl Ends {
-    fn new() -> Ends {
-        let (ended, heard) = mpsc::unbounded_channel();
-        Ends { ended, heard }
-    }
-
-    async fn first(&mut self) -> &'static str {
-        self.heard.recv().await.unwrap_or("unknown")
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where threads are started"
-    )]
-    fn thread(
-        &self,
-        name: &'static str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> anyhow::Result<JoinHandle<()>> {
-        let farewell = Farewell(self.ended.clone(), name);
-        let body = move || {
-            let _farewell = farewell;
-            body();
-        };
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(body)
-            .with_context(|| format!("cannot start the {name} thread"))
-    }
-}
-
 #[expect(clippy::disallowed_methods, reason = "the one place where tasks are started")]
 fn spawn<T: Send + 'static>(
     runtime: &Runtime,
     task: impl Future<Output = T> + Send + 'static,
 ) -> tokio::task::JoinHandle<T> {
     runtime.spawn(task)
-}
-
-#[expect(clippy::disallowed_methods, reason = "waits for threads at the end")]
-fn spawn_blocking<T: Send + 'static>(
-    wait: impl FnOnce() -> T + Send + 'static,
-) -> tokio::task::JoinHandle<T> {
-    tokio::task::spawn_blocking(wait)
 }
 
 #[expect(clippy::disallowed_methods, reason = "when the process started")]

@@ -16,7 +16,8 @@
 //! - [`sink`]: bodies become requests, answers become verdicts, verdicts become acks
 //!   ([`sink::settlement`]); [`spool`]: bodies wait on disk; [`checkpoint`]: what is delivered.
 //! - [`telemetry`], [`admin`]: the ledger, the status, the metrics.
-//! - [`config`], [`cli`], [`lock`], [`agent`]: text becomes a running process.
+//! - [`config`], [`cli`], [`lock`], [`agent`]: text becomes a running process; [`sync`]: what its threads meet
+//!   through.
 //!
 //! `ARCHITECTURE.md` has the picture, the invariants and the decisions.
 
@@ -38,4 +39,5 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod spool;
+pub mod sync;
 pub mod telemetry;

@@ -1,5 +1,6 @@
-//! Deliberate bugs, each behind a switch that only the feature `mutants` has: the simulator turns them
-//! on one by one, and its oracle must find each of them. Without the feature [`is`] is always false,
+//! Deliberate bugs, each behind a switch that only the feature `mutants` has: the simulator turns those
+//! of [`Mutant::ALL`] on one by one, the model checks those of [`Mutant::BETWEEN_THREADS`], and each of
+//! them must be found. Without the feature [`is`] is always false,
 //! and the compiler leaves nothing of this behind.
 
 /// A bug that can be switched on.
@@ -31,10 +32,16 @@ pub enum Mutant {
     LossNotRecorded,
     HoldDropped,
     LastSaveSkipped,
+    AckBeforeRoom,
+    ChannelKept,
+    GroupReplyLost,
+    RoomUnnoticed,
+    SaveUnanswered,
+    SinkEndUntold,
 }
 
 impl Mutant {
-    /// Every bug.
+    /// Every bug that one thread alone can show: for the simulator.
     pub const ALL: [Mutant; 20] = [
         Mutant::AckBeforeSync,
         Mutant::FolderNotSynced,
@@ -56,6 +63,16 @@ impl Mutant {
         Mutant::LossNotRecorded,
         Mutant::HoldDropped,
         Mutant::LastSaveSkipped,
+    ];
+
+    /// Every bug that takes two threads: for `tests/model`.
+    pub const BETWEEN_THREADS: [Mutant; 6] = [
+        Mutant::AckBeforeRoom,
+        Mutant::ChannelKept,
+        Mutant::GroupReplyLost,
+        Mutant::RoomUnnoticed,
+        Mutant::SaveUnanswered,
+        Mutant::SinkEndUntold,
     ];
 }
 

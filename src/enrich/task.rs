@@ -9,6 +9,7 @@ use super::client::{ApiServer, News, Settings};
 use super::failure::{Failure, Kind};
 use super::metadata::{NamespaceRecord, PodRecord};
 use super::watch::{Action, PodWatch};
+use crate::sync::tokio::sync::watch;
 use crate::telemetry::board::{Board, WatchStatus};
 use futures::stream::{BoxStream, StreamExt};
 use std::hash::{BuildHasher, RandomState};
@@ -16,7 +17,6 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 

@@ -1,7 +1,7 @@
 //! The one budget of resident bytes: what is in flight, and whether the reader may go on.
 
 use crate::record::Share;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes of finished bodies that are in memory, against a limit; and whether they queue for the sink.
 ///

@@ -2,8 +2,8 @@
 //! a thread because it waits for the disk.
 
 use super::disk::DeadLetterFile;
-use std::sync::mpsc::Receiver;
-use tokio::sync::mpsc::UnboundedSender;
+use crate::sync::mpsc::Receiver;
+use crate::sync::tokio::sync::mpsc::UnboundedSender;
 use tracing::error;
 
 /// What the dead-letter file is to do.
@@ -82,8 +82,8 @@ pub fn run_dead_letters(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
-    use tokio::sync::mpsc::unbounded_channel;
+    use crate::sync::mpsc::channel;
+    use crate::sync::tokio::sync::mpsc::unbounded_channel;
 
     #[test]
     fn each_append_is_confirmed_with_its_number_and_the_end_is_told() {

@@ -33,14 +33,14 @@ use crate::mutant::{self, Mutant};
 use crate::reader::Reader;
 use crate::record::{Ack, Batch, Share};
 use crate::sink::elasticsearch::encode::EncodeConfig;
+use crate::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
+use crate::sync::tokio::sync::mpsc::{self, error::TrySendError};
+use crate::sync::{self, recv_timeout};
 use crate::telemetry::board::Board;
 use notify::RecommendedWatcher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
+use std::time::{Duration, Instant};
 
 /// Hot files are polled this often; all polls fall on multiples of it, so that they share wake-ups.
 const TICK: Duration = Duration::from_millis(100);
@@ -122,8 +122,8 @@ pub struct Setup {
     pub batches: mpsc::Sender<Batch>,
     /// To the checkpoint thread: ascending numbers, and what is to be saved.
     pub saves: Sender<(u64, Checkpoint)>,
-    /// To ourselves, for the watch.
-    pub notes: Sender<Note>,
+    /// To ourselves, for the watch of directories; without it there is none.
+    pub notes: Option<Sender<Note>>,
 }
 
 /// The reader thread.
@@ -135,7 +135,7 @@ pub struct Source {
     batches: Option<mpsc::Sender<Batch>>,
     waiting: VecDeque<Batch>,
     saves: Sender<(u64, Checkpoint)>,
-    notes: Sender<Note>,
+    notes: Option<Sender<Note>>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<String>,
     /// Pod directories that were made and of which no container was seen yet.
@@ -213,7 +213,7 @@ impl Source {
         self.start_watch();
         while !self.stopping {
             self.turn(clock());
-            match notes.recv_timeout(self.wait(clock().now)) {
+            match recv_timeout(notes, self.wait(clock().now)) {
                 Ok(note) => self.on_note(note),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -300,7 +300,9 @@ impl Source {
         for path in due {
             blocked = blocked || !self.may_read();
             self.desk.over_may_read = self.budget.has_room(Share::Over);
-            if let Some(container) = self.containers.get_mut(&path) {
+            if let Some(container) = self.containers.get_mut(&path)
+                && (!blocked || container.is_due(self.desk.now))
+            {
                 container.poll(&mut self.desk, !blocked);
                 self.collect();
                 self.make_room(&path);
@@ -318,8 +320,10 @@ impl Source {
     /// ends in the middle of a turn, the next turn goes on with the others.
     fn due(&mut self) -> Vec<Arc<str>> {
         let now = self.desk.now;
+        // Who got nothing for want of room does not wait for the next tick when there is room again.
+        let room = self.may_read() && !mutant::is(Mutant::RoomUnnoticed);
         let due = self.containers.iter();
-        let due = due.filter(|(_, container)| container.is_due(now));
+        let due = due.filter(|(_, container)| container.is_due(now) || room && container.waits_for_room);
         let mut due: Vec<Arc<str>> = due.map(|(path, _)| Arc::clone(path)).collect();
         let first = due
             .iter()
@@ -455,7 +459,7 @@ impl Source {
 
     /// Tells the sink that nothing more comes.
     pub fn hang_up(&mut self) {
-        self.batches = None;
+        self.batches = self.batches.take().filter(|_| mutant::is(Mutant::ChannelKept));
         self.publish_ledger();
     }
 
@@ -483,15 +487,10 @@ impl Source {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the reader thread reads the clock"
-)]
 fn clock() -> Clock {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
     Clock {
-        now: Instant::now(),
-        unix_ms: unix.map_or(0, |since| since.as_millis() as u64),
+        now: sync::now(),
+        unix_ms: sync::unix().as_millis() as u64,
     }
 }
 

@@ -3,9 +3,10 @@
 
 use super::disk::{Spool, turn};
 use super::protocol::{Command, Report};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
-use tokio::sync::mpsc::UnboundedSender;
+use crate::sync::mpsc::{Receiver, RecvTimeoutError};
+use crate::sync::tokio::sync::mpsc::UnboundedSender;
+use crate::sync::{now, recv_timeout};
+use std::time::Duration;
 use tracing::error;
 
 /// How often the set of delivered frames is made durable.
@@ -19,10 +20,10 @@ pub fn run(mut spool: Spool, commands: &Receiver<Command>, reports: &UnboundedSe
     let mut report = |report| {
         let _ = reports.send(report);
     };
-    let mut save_at = clock() + SAVE_INTERVAL;
+    let mut save_at = now() + SAVE_INTERVAL;
     let mut open = true;
     while open {
-        match commands.recv_timeout(save_at.saturating_duration_since(clock())) {
+        match recv_timeout(commands, save_at.saturating_duration_since(now())) {
             Ok(first) => {
                 let waiting = commands.try_iter().take(COMMANDS_MAX - 1);
                 let commands: Vec<Command> = std::iter::once(first).chain(waiting).collect();
@@ -33,20 +34,15 @@ pub fn run(mut spool: Spool, commands: &Receiver<Command>, reports: &UnboundedSe
             Err(RecvTimeoutError::Disconnected) => open = false,
         }
         // Not only when nothing comes: a spool that drains for hours must not be sent again as a whole.
-        if clock() >= save_at {
+        if now() >= save_at {
             turn::tick(&mut spool, &mut report);
-            save_at = clock() + SAVE_INTERVAL;
+            save_at = now() + SAVE_INTERVAL;
         }
     }
     if let Err(error) = spool.close() {
         error!(%error, "cannot save which frames are delivered; they may be sent again");
     }
     report(Report::Closed);
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock of the spool's thread")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]
@@ -59,7 +55,8 @@ mod tests {
     use super::super::frame::tests::body;
     use super::super::index::{Quota, WhenFull};
     use super::*;
-    use std::sync::mpsc::channel;
+    use crate::sync::mpsc::channel;
+    use crate::sync::{thread, tokio};
 
     #[test]
     fn what_is_delivered_is_saved_while_commands_never_pause() {
@@ -72,16 +69,16 @@ mod tests {
         let (spool, _) = Spool::open(&crate::disk::kernel(), state.path(), quota, MinFree::Bytes(0)).unwrap();
         let (commands, to_thread) = channel();
         let (reports, mut from_thread) = tokio::sync::mpsc::unbounded_channel();
-        let thread = std::thread::spawn(move || run(spool, &to_thread, &reports));
+        let thread = thread::spawn(move || run(spool, &to_thread, &reports));
         let append = |parcel| Command::Append {
             parcel,
             body: body(3),
             lane: None,
             sent: false,
         };
-        let deadline = clock() + 20 * SAVE_INTERVAL;
+        let deadline = now() + 20 * SAVE_INTERVAL;
         while !state.path().join("spool/delivered").exists() {
-            assert!(clock() < deadline, "never saved");
+            assert!(now() < deadline, "never saved");
             commands.send(append(1)).unwrap();
             let mut done = false;
             while !done {

@@ -3,9 +3,10 @@
 
 use super::ledger::Ledger;
 use crate::record::FileId;
+use crate::sync::{Mutex, MutexGuard};
 use serde::{Serialize, Serializer};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// What does not change while the process runs.

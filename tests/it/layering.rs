@@ -46,6 +46,8 @@ enum Role {
     Shell,
     /// `disk`: files.
     Disk,
+    /// `sync`: std's and tokio's names for what threads meet through, or a model checker's.
+    Sync,
     /// Everything else: no clock, no randomness, no I/O, no await, no environment.
     Pure,
 }
@@ -59,6 +61,7 @@ impl Role {
             Some("cli") => Self::Cli,
             Some("agent") => Self::Agent,
             Some("admin") => Self::Admin,
+            Some("sync") => Self::Sync,
             _ if has("task") || has("client") => Self::Shell,
             _ if has("disk") => Self::Disk,
             _ => Self::Pure,
@@ -68,7 +71,7 @@ impl Role {
     fn may_name_the_network(self) -> bool {
         matches!(
             self,
-            Self::Main | Self::CliClient | Self::Agent | Self::Admin | Self::Shell
+            Self::Main | Self::CliClient | Self::Agent | Self::Admin | Self::Shell | Self::Sync
         )
     }
 
@@ -148,6 +151,7 @@ fn outside(source: &Source, named: &[String]) -> Option<&'static str> {
     let named: Vec<&str> = named.iter().map(String::as_str).collect();
     match named[..] {
         ["tokio" | "reqwest" | "notify" | "kube" | "axum", ..]
+        | ["crate", "sync", "tokio", ..]
         | [
             "std",
             "net",
@@ -161,7 +165,9 @@ fn outside(source: &Source, named: &[String]) -> Option<&'static str> {
         {
             Some("only disk, cli and main may touch files")
         }
-        ["std", "thread" | "process" | "env", ..] | ["rustix", "process" | "time" | "system", ..]
+        ["std", "thread" | "process" | "env", ..]
+        | ["crate", "sync", "thread" | "mpsc" | "now" | "unix", ..]
+        | ["rustix", "process" | "time" | "system", ..]
             if role == Role::Pure =>
         {
             Some("a pure file knows no thread, process, clock or environment")
@@ -195,7 +201,9 @@ fn arrow(source: &Source, named: &[String]) -> Option<String> {
     let allowed = match (from, role) {
         // Switches of deliberate bugs stand where the bugs are; without the feature nothing is left of them.
         _ if target == "mutant" => true,
-        ("mutant", _) => false,
+        // What threads meet through: std's names, or a model checker's.
+        _ if target == "sync" => true,
+        ("mutant" | "sync", _) => false,
         // The file system as a trait: for shells, whatever stage they belong to.
         (stage, Role::Shell | Role::Disk) if STAGES.contains(&stage) && target == "disk" => true,
         ("main", _) => matches!(target, "cli" | "config" | "agent"),

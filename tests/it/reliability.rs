@@ -24,7 +24,7 @@ const ENUMS: [&str; 5] = [
 ];
 
 /// Crates whose tests may be named; `cargo test` prints paths that begin below these folders.
-const CRATES: [&str; 3] = ["src", "tests/it", "tests/kit/src"];
+const CRATES: [&str; 4] = ["src", "tests/it", "tests/kit/src", "tests/model"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

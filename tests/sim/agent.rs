@@ -24,14 +24,14 @@ use longshore::spool::disk::{Spool, turn};
 use longshore::spool::index::{Quota, WhenFull};
 use longshore::spool::losses::Reason;
 use longshore::spool::protocol as spool;
+use longshore::sync::mpsc::{Receiver, channel};
+use longshore::sync::tokio::sync::mpsc;
 use longshore::telemetry::board::Board;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 
 /// What time it is for the agent.
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +204,7 @@ impl Agent {
             board: Arc::clone(&board),
             batches: to_sink,
             saves: to_saver,
-            notes: channel().0,
+            notes: None,
         };
         let flight = FlightConfig {
             max_in_flight: knobs.max_in_flight,

@@ -34,6 +34,7 @@ mod waiting;
 
 use super::response::{Problem, RequestVerdict};
 use crate::flow::backoff::Backoff;
+use crate::mutant::{self, Mutant};
 use crate::record::{Ack, Batch, Body, Fate, FrameSeq, Origin, Share};
 use crate::sink::settlement::{Settled, Settlement};
 use lanes::Lanes;
@@ -443,9 +444,14 @@ impl Flight {
         }
     }
 
+    /// Gives room back, before the ack of the same documents is handed out: the ack wakes the reader, and
+    /// a reader that finds no room sleeps again.
     fn release(&mut self, bytes: u64, share: Share) {
-        if bytes > 0 {
-            self.actions.push_back(Action::Release { bytes, share });
+        let release = Action::Release { bytes, share };
+        match bytes {
+            0 => {}
+            _ if mutant::is(Mutant::AckBeforeRoom) => self.actions.push_back(release),
+            _ => self.actions.push_front(release),
         }
     }
 

@@ -4,8 +4,6 @@
 //! It decides nothing: every event becomes one call of [`Shipping`], and what that orders is done.
 //! Requests are futures inside this task, so that nothing outlives it.
 
-#![expect(clippy::disallowed_methods, reason = "the clock of the sink enters here")]
-
 pub mod shipping;
 mod status;
 
@@ -15,17 +13,19 @@ use super::alarms::{Alarm, Severity};
 use super::client::{Answer, Client};
 use super::flight::{FlightConfig, ParcelId};
 use crate::flow::budget::Budget;
-use crate::record::{Ack, Batch};
+use crate::record::{Ack, Batch, Encoding};
 use crate::sink::task as dead_letters;
 use crate::spool::protocol as spool;
 use crate::spool::segment::Found;
+use crate::sync::tokio::sync::{mpsc, watch};
+use crate::sync::{self, mpsc as std_mpsc, tokio};
 use crate::telemetry::board::Board;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use std::sync::{Arc, mpsc as std_mpsc};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, watch};
+use std::sync::Arc;
+use std::time::Instant;
 use tracing::{error, info, warn};
 
 /// What the sink is connected to.
@@ -63,8 +63,26 @@ enum Event {
     Stop,
 }
 
-struct Task {
-    client: Arc<Client>,
+/// Where bodies are posted: the [`Client`], or what a test puts in its place.
+pub trait Post: Send + Sync + 'static {
+    /// Posts a body of `documents` documents. Never fails: an [`Answer`] says what went wrong.
+    fn post(&self, bytes: Bytes, encoding: Encoding, documents: usize)
+    -> impl Future<Output = Answer> + Send;
+}
+
+impl Post for Client {
+    fn post(
+        &self,
+        bytes: Bytes,
+        encoding: Encoding,
+        documents: usize,
+    ) -> impl Future<Output = Answer> + Send {
+        Client::post(self, bytes, encoding, documents)
+    }
+}
+
+struct Task<C> {
+    client: Arc<C>,
     shipping: Shipping,
     wiring: Wiring,
     requests: FuturesUnordered<BoxFuture<'static, (ParcelId, Answer)>>,
@@ -74,7 +92,7 @@ struct Task {
 }
 
 /// Runs the sink until it is asked to stop. `seed` is any number: it jitters the delays.
-pub async fn run(client: Client, config: FlightConfig, wiring: Wiring, seed: u64) -> Ended {
+pub async fn run<C: Post>(client: C, config: FlightConfig, wiring: Wiring, seed: u64) -> Ended {
     let mut task = Task::new(client, config, wiring, seed);
     loop {
         task.execute();
@@ -86,8 +104,8 @@ pub async fn run(client: Client, config: FlightConfig, wiring: Wiring, seed: u64
     }
 }
 
-impl Task {
-    fn new(client: Client, config: FlightConfig, mut wiring: Wiring, seed: u64) -> Task {
+impl<C: Post> Task<C> {
+    fn new(client: C, config: FlightConfig, mut wiring: Wiring, seed: u64) -> Task<C> {
         let (budget, board) = (Arc::clone(&wiring.budget), Arc::clone(&wiring.board));
         let mut shipping = Shipping::new(config, budget, board, seed);
         shipping.recover(std::mem::take(&mut wiring.found), clock().now);
@@ -104,7 +122,7 @@ impl Task {
 
     /// Waits for the next event.
     async fn next_event(&mut self) -> Event {
-        let deadline = self.shipping.next_deadline().map(tokio::time::Instant::from_std);
+        let deadline = self.shipping.next_deadline();
         let stopping = self.shipping.is_stopping();
         let Wiring {
             batches,
@@ -207,14 +225,14 @@ fn tell(alarm: &Alarm) {
 
 fn clock() -> Clock {
     Clock {
-        now: Instant::now(),
-        unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        now: sync::now(),
+        unix: sync::unix(),
     }
 }
 
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        Some(deadline) => sync::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Container {
     /// In boxes: a node of the map has room for eleven, and most containers have one.
     pub(super) instances: BTreeMap<u32, Box<Instance>>,
     pub(super) next_poll: Instant,
+    /// Nothing was read for want of room: due as soon as there is some.
+    pub(super) waits_for_room: bool,
     pub(super) read_bytes: u64,
     credit: Credit,
     interval: Duration,
@@ -65,6 +67,7 @@ impl Container {
             place: Place { pod, container, path },
             instances: BTreeMap::new(),
             next_poll: now,
+            waits_for_room: false,
             read_bytes: 0,
             credit: Credit::default(),
             interval: TICK,
@@ -160,6 +163,7 @@ impl Container {
             bytes if bytes < HOT_BYTES => TICK * 2,
             _ => TICK,
         };
+        self.waits_for_room = !may_read;
         if !may_read {
             self.interval = TICK;
         }

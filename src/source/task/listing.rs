@@ -192,7 +192,7 @@ impl Source {
     }
 
     pub(super) fn start_watch(&mut self) {
-        let notes = self.notes.clone();
+        let Some(notes) = self.notes.take() else { return };
         let root = self.config.pod_logs_dir.clone();
         let on_event = move |event: notify::Result<notify::Event>| {
             let note = match event {

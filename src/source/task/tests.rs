@@ -11,10 +11,10 @@ use super::*;
 use crate::checkpoint::snapshot;
 use crate::config::{DocumentId, IndexPattern, JsonMode, LabelDots, MessageKey};
 use crate::sink::elasticsearch::schema::Layout;
+use crate::sync::mpsc::channel;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
 
 /// A node directory, a reader on it, and the sink that acks what comes (unless told otherwise).
 struct Bench {
@@ -47,7 +47,6 @@ type Saves = Receiver<(u64, Checkpoint)>;
 fn setup(config: &config::Source, disk: &Disk, loaded: Loaded) -> (Source, mpsc::Receiver<Batch>, Saves) {
     let (batches, batches_out) = mpsc::channel(1000);
     let (saves, saves_out) = channel();
-    let (notes, _) = channel();
     let layout = Layout {
         message_key: MessageKey::Message,
         include_tag: false,
@@ -76,7 +75,7 @@ fn setup(config: &config::Source, disk: &Disk, loaded: Loaded) -> (Source, mpsc:
         board: Arc::new(Board::default()),
         batches,
         saves,
-        notes,
+        notes: None,
     };
     let source = Source::new(setup, clock().now);
     (source, batches_out, saves_out)

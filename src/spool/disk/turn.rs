@@ -4,6 +4,7 @@
 //! ([`crate::spool::task`]) does.
 
 use super::{Appended, Parcel, Reading, Spool};
+use crate::mutant::{self, Mutant};
 use crate::record::Body;
 use crate::spool::protocol::{Command, Evicted, Report};
 use tracing::{error, warn};
@@ -88,6 +89,9 @@ fn append(spool: &mut Spool, appends: &[Append], report: &mut dyn FnMut(Report))
         };
         let parcel = append.parcel;
         report(Report::Appended { parcel, frame });
+        if mutant::is(Mutant::GroupReplyLost) {
+            break;
+        }
     }
     // After the others: a frame of this very group may be among them.
     for evicted in evicted {
