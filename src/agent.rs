@@ -19,7 +19,7 @@ use crate::disk::{self, Disk};
 use crate::enrich::cache::{Directory, State};
 use crate::enrich::{client as pods, task as pod_task};
 use crate::flow::backoff::Backoff;
-use crate::flow::budget::Budget;
+use crate::flow::budget::{self, Budget};
 use crate::flow::fair::ROUND_BYTES;
 use crate::lock::disk::Lock;
 use crate::sink::disk::DeadLetterFile;
@@ -31,7 +31,7 @@ use crate::spool::segment::Found;
 use crate::sync::mpsc::Sender;
 use crate::sync::tokio::sync::watch;
 use crate::telemetry::board::{Board, Facts, VERSION};
-use crate::telemetry::logging;
+use crate::telemetry::{disk as process, logging};
 use anyhow::Context;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -73,6 +73,8 @@ pub fn run(config: Config) -> anyhow::Result<Ended> {
 /// What all stages share.
 struct Agent {
     config: Config,
+    /// Of this process, in bytes.
+    memory_limit: Option<u64>,
     disk: Disk,
     board: Arc<Board>,
     directory: Arc<Directory>,
@@ -112,6 +114,7 @@ impl Agent {
             board: Arc::new(Board::default()),
             directory: Arc::new(directory),
             disk: disk::kernel(),
+            memory_limit: process::memory_limit(),
             signals,
             stop,
             config,
@@ -122,6 +125,8 @@ impl Agent {
         info!(
             version = VERSION,
             node = self.config.node_name,
+            memory_limit = self.memory_limit.map(tracing::field::display),
+            in_flight = self.in_flight(),
             "longshore starts"
         );
         self.start_admin(runtime)?;
@@ -151,6 +156,7 @@ impl Agent {
             node_name: self.config.node_name.clone(),
             started_ms: unix_ms(),
             turn_interval: self.config.source.rescan_interval,
+            memory_limit: self.memory_limit,
             dead_letter_max_bytes: self.config.sink.elasticsearch.dead_letter.max_bytes,
         };
         let serve = admin::serve(listener, Arc::clone(&self.board), facts, self.stop.subscribe());
@@ -201,7 +207,7 @@ impl Agent {
             client,
             flight: self.flight(),
             seed: seed(),
-            budget: Arc::new(Budget::new(self.config.memory.in_flight)),
+            budget: Arc::new(Budget::new(self.in_flight())),
             board: Arc::clone(&self.board),
             stop: self.stop.subscribe(),
         };
@@ -244,12 +250,18 @@ impl Agent {
         })
     }
 
+    /// The budget of bytes in flight.
+    fn in_flight(&self) -> u64 {
+        let Config { memory, batch, .. } = &self.config;
+        budget::in_flight(memory.in_flight, self.memory_limit, batch.max_bytes)
+    }
+
     fn flight(&self) -> FlightConfig {
         let elasticsearch = &self.config.sink.elasticsearch;
         FlightConfig {
             max_in_flight: elasticsearch.max_in_flight,
             compression: elasticsearch.compression,
-            memory: self.config.memory.in_flight,
+            memory: self.in_flight(),
             backoff: Backoff::SERVER,
         }
     }

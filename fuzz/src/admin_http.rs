@@ -48,6 +48,7 @@ async fn ask(board: Arc<Board>, request: &[u8], piece: usize) -> Vec<u8> {
         node_name: "n".into(),
         started_ms: 1,
         turn_interval: Duration::from_secs(5),
+        memory_limit: None,
         dead_letter_max_bytes: 1,
     };
     let service = TowerToHyperService::new(routes(board, facts));

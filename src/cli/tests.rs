@@ -192,7 +192,7 @@ fn check_tells_all_mistakes_with_line_key_value_form_and_fix() {
     let path = folder.path().join("bad.yaml");
     write(
         &path,
-        "soruce: {}\nsource:\n  max_open_files: 1\nbatch: {max_bytes: 32MiB}\n",
+        "soruce: {}\nsource:\n  max_open_files: 1\nbatch: {max_bytes: 32MiB}\nmemory: {in_flight: 16MiB}\n",
     );
     let ran = longshore_in(&[("LONGSHORE_CONFIG", path.to_str().unwrap())], &["check"]);
     let want = "\

@@ -22,12 +22,12 @@ fn check_sizes(config: &Config, reader: &mut Reader<'_>) {
             "lower source.max_line or raise batch.max_bytes: a line must fit into a batch",
         );
     }
-    if batch > config.memory.in_flight {
+    if let Some(in_flight) = config.memory.in_flight.filter(|in_flight| batch > *in_flight) {
         reader.blame(
             &["batch.max_bytes", "memory.in_flight"],
             &format!(
                 "max_bytes at most memory.in_flight, which is {}",
-                show_size(config.memory.in_flight)
+                show_size(in_flight)
             ),
             "lower batch.max_bytes or raise memory.in_flight: a batch must fit into the budget",
         );

@@ -162,7 +162,7 @@ fn walk_buffers(config: &mut Config, keys: &mut impl Keys) {
         },
         &mut config.spool.segment_bytes,
     );
-    keys.one(
+    keys.maybe(
         "memory.in_flight",
         Size {
             least: KIB,

@@ -222,6 +222,7 @@ sink:
     auth: {username: me}
     index: Logs-%Y
 batch: {max_bytes: 32MiB}
+memory: {in_flight: 16MiB}
 ";
     let told = Config::parse(text, &no_env)
         .expect_err("many mistakes")

@@ -188,8 +188,9 @@ pub enum WhenFull {
 /// Bounds on what stays in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
-    /// Resident bytes of batches that are not acked: bodies, their tables, open buffers.
-    pub in_flight: u64,
+    /// Resident bytes of batches that are not acked: bodies, their tables, open buffers. `None`: as the memory limit of
+    /// the process tells ([`crate::flow::budget::in_flight`]).
+    pub in_flight: Option<u64>,
 }
 
 /// Where documents go.
@@ -354,7 +355,7 @@ impl Default for Config {
             },
             batch: BatchLimits::default(),
             spool: Spool::default(),
-            memory: Memory { in_flight: 16 * MIB },
+            memory: Memory { in_flight: None },
             sink: Sink {
                 elasticsearch: Elasticsearch::default(),
             },

@@ -3,6 +3,22 @@
 use crate::record::Share;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// What requests keep busy; more only waits in memory.
+const IN_FLIGHT_MOST: u64 = 16 << 20;
+/// Below this, batches would be sent one by one.
+const IN_FLIGHT_LEAST: u64 = 2 << 20;
+/// What may be in flight is so small a part of the memory limit: files, metadata and buffers need the rest.
+const SHARE: u64 = 4;
+
+/// How many bytes may be in flight: the configured number, or a quarter of the process's memory `limit` (2 to 16 MiB; 16 MiB
+/// without a limit), and never less than one batch of `batch` bytes.
+pub fn in_flight(configured: Option<u64>, limit: Option<u64>, batch: u64) -> u64 {
+    configured.unwrap_or_else(|| {
+        let share = limit.map_or(IN_FLIGHT_MOST, |limit| limit / SHARE);
+        share.clamp(IN_FLIGHT_LEAST, IN_FLIGHT_MOST).max(batch)
+    })
+}
+
 /// Bytes of finished bodies that are in memory, against a limit; and whether they queue for the sink.
 ///
 /// Taking never fails: a reader asks [`Budget::has_room`] before it reads and may overshoot by what
@@ -91,5 +107,26 @@ mod tests {
         budget.give(50, Share::Over);
         assert!(budget.has_room(Share::Over) && budget.has_room(Share::Within));
         assert_eq!(budget.used(), 50);
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_configured_number_wins_over_every_limit() {
+        assert_eq!(in_flight(Some(MIB), Some(64 * MIB), 4 * MIB), MIB);
+        assert_eq!(in_flight(Some(100 * MIB), Some(64 * MIB), 4 * MIB), 100 * MIB);
+    }
+
+    #[test]
+    fn a_quarter_of_the_limit_within_floor_and_cap() {
+        let of = |mib| in_flight(None, Some(mib * MIB), MIB) / MIB;
+        let found = [0, 1, 8, 24, 32, 64, 256, 100_000].map(of);
+        assert_eq!(found, [2, 2, 2, 6, 8, 16, 16, 16]);
+        assert_eq!(in_flight(None, None, MIB), 16 * MIB);
+        assert_eq!(
+            in_flight(None, Some(8 * MIB), 4 * MIB),
+            4 * MIB,
+            "a batch must fit"
+        );
     }
 }

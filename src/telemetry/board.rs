@@ -18,6 +18,8 @@ pub struct Facts {
     pub started_ms: u64,
     /// When all is quiet, the reader ends a turn at least this often.
     pub turn_interval: Duration,
+    /// The memory limit of the process, in bytes, when it has one.
+    pub memory_limit: Option<u64>,
     /// The most bytes that the dead-letter file takes.
     pub dead_letter_max_bytes: u64,
 }

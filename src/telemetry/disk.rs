@@ -1,6 +1,7 @@
 //! What the kernel tells of this process, from `/proc/self` and two system calls. Read when somebody
 //! asks for the metrics, never in the background.
 
+use super::cgroup;
 use super::metrics::Process;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -22,6 +23,16 @@ pub fn process() -> io::Result<Process> {
         open_fds,
         max_fds: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
     })
+}
+
+/// The memory limit of this process: the smallest of all its groups'. `None` when there is none, or when it is not told.
+#[expect(clippy::disallowed_methods, reason = "disk.rs reads files")]
+pub fn memory_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let files = cgroup::limit_files(&groups).into_iter();
+    files
+        .filter_map(|file| cgroup::limit(&fs::read_to_string(file).ok()?))
+        .min()
 }
 
 /// The line `VmRSS:   1234 kB`, in bytes.

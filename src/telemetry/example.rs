@@ -15,6 +15,7 @@ pub(crate) fn facts() -> Facts {
         node_name: String::from("node-1"),
         started_ms: NOW_MS - 600_000,
         turn_interval: Duration::from_secs(5),
+        memory_limit: Some(256 << 20),
         dead_letter_max_bytes: 104_857_600,
     }
 }

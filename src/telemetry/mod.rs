@@ -2,6 +2,7 @@
 //! metrics, the status page and the throttled log leave. Knows no stage.
 
 pub mod board;
+pub mod cgroup;
 pub mod disk;
 #[cfg(test)]
 pub(crate) mod example;

@@ -139,6 +139,7 @@ pub fn page(board: &Board, facts: &Facts, filter: &Filter, now_ms: u64) -> Strin
         version: VERSION,
         node: &facts.node_name,
         uptime_seconds: age(facts.started_ms, now_ms),
+        memory_limit: facts.memory_limit,
         alive: Told::of(&alive),
         ready: Told::of(&ready),
         ledger: ledger(&snapshot.ledger),
@@ -155,6 +156,8 @@ struct Page<'a> {
     version: &'static str,
     node: &'a str,
     uptime_seconds: u64,
+    /// `null` when there is none.
+    memory_limit: Option<u64>,
     alive: Told<'a>,
     ready: Told<'a>,
     ledger: LedgerPart,

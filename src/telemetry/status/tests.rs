@@ -78,6 +78,7 @@ fn the_page_has_every_part() {
     let parts = [
         "alive",
         "ledger",
+        "memory_limit",
         "node",
         "reader",
         "ready",

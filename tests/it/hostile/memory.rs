@@ -184,3 +184,33 @@ fn a_file_takes_less_than_12_kib() {
     ));
     assert!(each < 12 << 10, "{each} bytes a file");
 }
+
+/// The limit itself is the kernel's and differs from machine to machine; what is made of it is tested in `flow::budget`.
+#[test]
+fn the_budget_of_a_start_is_told_in_the_log_and_on_the_page() {
+    let mut ground = Ground::new();
+    let budget = |ground: &Ground, least: u64, most: u64| {
+        let mut agent = ground.lodging.start();
+        let budget = agent.wait_for_some("the first status", |agent| {
+            agent.status().0["reader"]["budget_limit"]
+                .as_u64()
+                .filter(|limit| *limit > 0)
+        });
+        assert!((least..=most).contains(&budget), "{budget}");
+        assert!(
+            agent.log_line(&format!("in_flight={budget}")).is_some(),
+            "{:?}",
+            agent.log()
+        );
+        let limit = agent.status().0["memory_limit"].clone();
+        let told = limit.as_u64().map_or("longshore starts".to_owned(), |limit| {
+            format!("memory_limit={limit}")
+        });
+        assert!(agent.log_line(&told).is_some(), "{told}: {:?}", agent.log());
+        agent.terminate().assert_clean();
+    };
+    // At least a batch, at most what requests keep busy.
+    budget(&ground, 4 << 20, 16 << 20);
+    ground.lodging.config["memory"] = serde_json::json!({"in_flight": "21MiB"});
+    budget(&ground, 21 << 20, 21 << 20);
+}
