@@ -88,7 +88,7 @@ fn board(input: &mut Input<'_>) -> Arc<Board> {
         read_bytes: file.size,
     });
     *board.reader() = ReaderStatus {
-        containers: containers.collect(),
+        containers: containers.collect::<Vec<_>>().into(),
         started: shape & 4 == 4,
         turns: u64::from(shape >> 3 & 1),
         flagged: vec![("no_stamp", 2)],

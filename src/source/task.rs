@@ -129,7 +129,7 @@ pub struct Setup {
 /// The reader thread.
 pub struct Source {
     desk: Desk,
-    containers: BTreeMap<Arc<str>, Container>,
+    containers: BTreeMap<Arc<str>, Box<Container>>,
     config: config::Source,
     budget: Arc<Budget>,
     batches: Option<mpsc::Sender<Batch>>,
@@ -276,7 +276,9 @@ impl Source {
             Note::Overflow => {
                 self.desk.counts.forced_rescans += 1;
                 self.rescan_at = self.desk.now;
-                self.containers.values_mut().for_each(Container::must_list);
+                self.containers
+                    .values_mut()
+                    .for_each(|container| container.must_list());
             }
             // The turn looks at the directory's version.
             Note::Metadata => {}
@@ -426,7 +428,7 @@ impl Source {
     }
 
     fn publish_ledger(&mut self) {
-        let held = self.containers.values().map(Container::held_bytes).sum();
+        let held = self.containers.values().map(|each| each.held_bytes()).sum();
         self.desk.publish_ledger(held);
     }
 

@@ -118,10 +118,10 @@ pub struct ContainerStatus {
 pub struct ReaderStatus {
     /// Files that are followed. The status page tells those that it is asked for. Shared: no page needs a copy of thousands.
     #[serde(skip)]
-    pub files: Arc<[FileStatus]>,
+    pub files: Arc<Vec<FileStatus>>,
     /// The containers that these files are of.
     #[serde(skip)]
-    pub containers: Arc<[ContainerStatus]>,
+    pub containers: Arc<Vec<ContainerStatus>>,
     /// Bytes that are on the node's disk and not read.
     pub unread_bytes: u64,
     /// Seconds since the oldest unread byte was first seen to be unread; 0 when all is read.

@@ -93,8 +93,8 @@ fn reader() -> ReaderStatus {
         ..file("kube-system", "dns-0", "dns", 2)
     };
     ReaderStatus {
-        containers: [container(&web, 800), container(&broken, 320)].into(),
-        files: [rotated, web, broken].into(),
+        containers: vec![container(&web, 800), container(&broken, 320)].into(),
+        files: vec![rotated, web, broken].into(),
         unread_bytes: 5000,
         oldest_unread_seconds: 7,
         lines: 12,

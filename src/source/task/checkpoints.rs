@@ -40,9 +40,10 @@ pub(super) fn commit(instance: &Instance, file: &FileState, desk: &Desk) -> (u64
 }
 
 /// The entries of all files: those that are followed, and those that nobody has claimed.
-pub(super) fn entries(containers: &mut BTreeMap<Arc<str>, Container>, desk: &mut Desk) -> Vec<Entry> {
+pub(super) fn entries(containers: &mut BTreeMap<Arc<str>, Box<Container>>, desk: &mut Desk) -> Vec<Entry> {
     let offsets = offsets(containers, desk);
-    let mut entries: Vec<Entry> = desk.registry.unclaimed().cloned().collect();
+    let mut entries = Vec::with_capacity(offsets.len() + desk.registry.unclaimed().count());
+    entries.extend(desk.registry.unclaimed().cloned());
     for container in containers.values() {
         for instance in container.instances.values() {
             for tail in instance.chain.tails() {
@@ -53,7 +54,7 @@ pub(super) fn entries(containers: &mut BTreeMap<Arc<str>, Container>, desk: &mut
     entries
 }
 
-fn offsets(containers: &BTreeMap<Arc<str>, Container>, desk: &mut Desk) -> Offsets {
+fn offsets(containers: &BTreeMap<Arc<str>, Box<Container>>, desk: &mut Desk) -> Offsets {
     let mut offsets = Offsets::new();
     for instance in containers
         .values()

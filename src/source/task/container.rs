@@ -127,6 +127,12 @@ impl Container {
                 .is_none_or(|instance| instance.knows_all())
     }
 
+    /// How many files it has.
+    pub(super) fn files(&self) -> usize {
+        let instances = self.instances.values();
+        instances.map(|instance| instance.chain.tails().len()).sum()
+    }
+
     pub(super) fn held_bytes(&self) -> u64 {
         self.instances
             .values()

@@ -4,11 +4,55 @@
 //! unread bytes, and deleted ones, whose descriptor is the only way to their bytes.
 
 use super::Source;
+use super::files::Descriptor;
+use crate::source::tail::TailKey;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A container that has found no free descriptor is polled again after this.
 const STARVED_WAIT: Duration = Duration::from_millis(10);
+
+/// The open files of one instance. A list: there are few, mostly one or none, and thousands of instances.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors(Vec<(TailKey, Descriptor)>);
+
+impl Descriptors {
+    pub(super) fn get(&self, key: &TailKey) -> Option<&Descriptor> {
+        let found = self.0.iter().find(|(other, _)| other == key);
+        found.map(|(_, descriptor)| descriptor)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &TailKey) -> Option<&mut Descriptor> {
+        let found = self.0.iter_mut().find(|(other, _)| other == key);
+        found.map(|(_, descriptor)| descriptor)
+    }
+
+    pub(super) fn contains_key(&self, key: &TailKey) -> bool {
+        self.get(key).is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> impl Iterator<Item = TailKey> + '_ {
+        self.0.iter().map(|(key, _)| *key)
+    }
+
+    /// The one that it replaces is returned.
+    pub(super) fn insert(&mut self, key: TailKey, descriptor: Descriptor) -> Option<Descriptor> {
+        if let Some(found) = self.get_mut(&key) {
+            return Some(std::mem::replace(found, descriptor));
+        }
+        self.0.reserve_exact(1);
+        self.0.push((key, descriptor));
+        None
+    }
+
+    pub(super) fn remove(&mut self, key: &TailKey) -> Option<Descriptor> {
+        let at = self.0.iter().position(|(other, _)| other == key)?;
+        let (_, descriptor) = self.0.swap_remove(at);
+        self.0.shrink_to_fit();
+        Some(descriptor)
+    }
+}
 
 impl Source {
     /// When a container has found the limit of descriptors reached, others are closed at once, and it is polled again soon.

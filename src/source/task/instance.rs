@@ -1,8 +1,9 @@
 //! One container instance: its chain of files, its open groups, its metadata.
 
 use super::container::Place;
+use super::descriptors::Descriptors;
 use super::desk::{Desk, QUANTUM};
-use super::files::{Descriptor, Source, Step, is_about_the_file, on_error};
+use super::files::{Source, Step, is_about_the_file, on_error};
 use crate::enrich::cache::Lookup;
 use crate::flow::fair::Credit;
 use crate::mutant::{self, Mutant};
@@ -14,7 +15,6 @@ use crate::source::chain::{Chain, NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::pod_path::LogKind;
 use crate::source::registry::InstanceKey;
 use crate::source::tail::{Inode, Listed, Tail, TailKey};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::info;
@@ -42,7 +42,7 @@ struct PendingCut {
 pub(super) struct Instance {
     pub(super) key: InstanceKey,
     pub(super) chain: Chain<FileState>,
-    pub(super) descriptors: BTreeMap<TailKey, Descriptor>,
+    pub(super) descriptors: Descriptors,
     /// There once the metadata is known or not worth waiting for.
     pub(super) state: Option<InstanceState>,
     pub(super) metadata: &'static str,
@@ -57,7 +57,7 @@ impl Instance {
         Instance {
             key: (Arc::clone(&place.pod.uid), Arc::clone(&place.container), restart),
             chain: Chain::default(),
-            descriptors: BTreeMap::new(),
+            descriptors: Descriptors::default(),
             state: None,
             metadata: "waiting",
             found: now,

@@ -57,7 +57,9 @@ impl Source {
                 {
                     continue;
                 }
-                let path: Arc<str> = format!("{name}/{container}").into();
+                let path = format!("{name}/{container}");
+                let known = self.containers.get_key_value(path.as_str());
+                let path = known.map_or_else(|| path.into(), |(path, _)| Arc::clone(path));
                 if !self.containers.contains_key(&path) {
                     let new = Container::new(
                         pod.clone(),
@@ -66,7 +68,7 @@ impl Source {
                         !self.desk.first_listing_done,
                         self.desk.now,
                     );
-                    self.containers.insert(Arc::clone(&path), new);
+                    self.containers.insert(Arc::clone(&path), Box::new(new));
                 }
                 present.insert(path);
             }
@@ -129,7 +131,7 @@ impl Source {
             .filter(|(_, container)| container.is_over())
             .map(|(path, _)| path.clone())
             .collect();
-        let gone: Vec<Container> = over
+        let gone: Vec<Box<Container>> = over
             .iter()
             .filter_map(|path| self.containers.remove(path))
             .collect();

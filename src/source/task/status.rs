@@ -19,16 +19,18 @@ pub(super) fn publish_life(desk: &Desk) {
 }
 
 /// Everything.
-pub(super) fn publish(containers: &mut BTreeMap<Arc<str>, Container>, desk: &Desk, budget: &Budget) {
-    let mut files = Vec::new();
-    let mut of_containers = Vec::new();
+pub(super) fn publish(containers: &mut BTreeMap<Arc<str>, Box<Container>>, desk: &Desk, budget: &Budget) {
+    publish_life(desk);
+    // Held while the lists are made: a page waits for milliseconds, and no second list of thousands is needed.
+    let mut status = desk.board.reader();
+    let mut files = emptied(&mut status.files);
+    let mut of_containers = emptied(&mut status.containers);
+    let count = containers.values().map(|container| container.files()).sum();
+    files.reserve_exact(count);
+    of_containers.reserve_exact(containers.len());
     let mut oldest: Option<Instant> = None;
-    let mut unread_bytes = 0;
     for container in containers.values_mut() {
-        for file in files_of(container, desk, &mut oldest) {
-            unread_bytes += file.size.saturating_sub(file.read_offset);
-            files.push(file);
-        }
+        files_of(container, desk, &mut oldest, &mut files);
         of_containers.push(ContainerStatus {
             namespace: Arc::clone(&container.place.pod.namespace),
             pod: Arc::clone(&container.place.pod.pod),
@@ -36,6 +38,8 @@ pub(super) fn publish(containers: &mut BTreeMap<Arc<str>, Container>, desk: &Des
             read_bytes: container.read_bytes,
         });
     }
+    let unread = |file: &FileStatus| file.size.saturating_sub(file.read_offset);
+    let unread_bytes = files.iter().map(unread).sum();
     let unusual = desk.reader.unusual();
     let flagged = vec![
         ("truncated", unusual.truncated),
@@ -44,9 +48,7 @@ pub(super) fn publish(containers: &mut BTreeMap<Arc<str>, Container>, desk: &Des
         ("partial", unusual.partial),
         ("time_clamped", unusual.time_clamped),
     ];
-    publish_life(desk);
-    let shared = (files.into(), of_containers.into());
-    let mut status = desk.board.reader();
+    let shared = (Arc::new(files), Arc::new(of_containers));
     status.budget_used = budget.used();
     status.budget_limit = budget.limit();
     (status.files, status.containers) = shared;
@@ -64,8 +66,19 @@ pub(super) fn publish(containers: &mut BTreeMap<Arc<str>, Container>, desk: &Des
     status.last_checkpoint_ms = desk.saved_ms;
 }
 
-fn files_of(container: &mut Container, desk: &Desk, oldest: &mut Option<Instant>) -> Vec<FileStatus> {
-    let mut files = Vec::new();
+/// The list of the last time, empty: its room is used again, unless a page is being made of it right now.
+fn emptied<T>(list: &mut Arc<Vec<T>>) -> Vec<T> {
+    let mut list = Arc::try_unwrap(std::mem::take(list)).unwrap_or_default();
+    list.clear();
+    list
+}
+
+fn files_of(
+    container: &mut Container,
+    desk: &Desk,
+    oldest: &mut Option<Instant>,
+    files: &mut Vec<FileStatus>,
+) {
     let place = &container.place;
     for instance in container.instances.values_mut() {
         for tail in instance.chain.tails_mut() {
@@ -103,5 +116,4 @@ fn files_of(container: &mut Container, desk: &Desk, oldest: &mut Option<Instant>
             });
         }
     }
-    files
 }

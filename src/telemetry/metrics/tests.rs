@@ -201,7 +201,8 @@ fn containers_beyond_the_limit_are_summed() {
     let files: Vec<_> = (0..MAX_CONTAINERS + 7)
         .map(|at| example::file("ns", &format!("p{at}"), "c", 0))
         .collect();
-    board.reader().containers = files.iter().map(|file| example::container(file, 3)).collect();
+    let containers: Vec<_> = files.iter().map(|file| example::container(file, 3)).collect();
+    board.reader().containers = containers.into();
     board.reader().files = files.into();
     let samples = read(&render(&board, &example::facts(), None));
     let lags: Vec<&Sample> = samples

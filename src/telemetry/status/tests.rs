@@ -160,7 +160,8 @@ fn files_beyond_the_limit_are_counted_and_a_filter_finds_them() {
             lag_bytes: 10_000 - at as u64,
             ..example::file("ns", &format!("p{at}"), "c", 0)
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .into();
     let page = status(&board, &Filter::default());
     assert_eq!(page["reader"]["files"].as_array().unwrap().len(), MAX_FILES);
     assert_eq!(page["reader"]["files_left_out"], 5);

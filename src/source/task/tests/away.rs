@@ -266,7 +266,7 @@ fn a_file_that_is_rotated_and_compressed_while_it_is_closed_goes_on_in_its_gz() 
         }
         let source = &mut bench.source;
         let app = source.containers.get_mut("shop_web_u1/app").unwrap();
-        let keys: Vec<u64> = app.instances[&0].descriptors.keys().copied().collect();
+        let keys: Vec<u64> = app.instances[&0].descriptors.keys().collect();
         assert_eq!(keys.len(), 1);
         app.close(0, keys[0], &mut source.desk);
         bench.log("0.log", 3..5);
