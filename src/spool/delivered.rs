@@ -90,6 +90,14 @@ impl Default for Delivered {
 }
 
 impl Delivered {
+    /// The segments in which something waits.
+    pub fn waiting(&self) -> impl Iterator<Item = u64> {
+        let waits = |(number, segment): (&u64, &SegmentRecord)| {
+            (segment.waiting != Totals::default()).then_some(*number)
+        };
+        self.segments.iter().filter_map(waits)
+    }
+
     /// Frames that are delivered or lost, wherever they lie.
     pub fn done(&self) -> Ranges {
         let mut done = Ranges::default();

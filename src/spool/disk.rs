@@ -15,6 +15,14 @@
 
 mod append;
 mod recovery;
+/// Whether the disk, or our part of it, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod turn;
@@ -29,7 +37,7 @@ use super::segment::Found;
 pub use crate::config::MinFree;
 use crate::disk::{Disk, How, OpenFile};
 use crate::mutant::{self, Mutant};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +88,8 @@ struct Saved {
     uncertain: bool,
     /// What it says about frames that were handed out.
     handed_out: HandedOut,
+    /// Segments in which something waits, by what it says.
+    waiting: BTreeSet<SegmentNumber>,
 }
 
 /// What the start found.
@@ -130,7 +140,7 @@ impl Spool {
         disk.make_folder(&path)?;
         disk.sync_folder(state_dir)?;
         let mut recovered = Recovered::default();
-        let delivered = recovery::load(disk.as_ref(), &path, &mut recovered.damage);
+        let (delivered, kept) = recovery::load(disk.as_ref(), &path, &mut recovered.damage);
         let handed_out = match &delivered.handed_out {
             HandedOut::Only(ranges) => ranges.clone(),
             HandedOut::All => Ranges::default(),
@@ -150,10 +160,11 @@ impl Spool {
                 urgent: false,
                 uncertain,
                 handed_out: delivered.handed_out.clone(),
+                waiting: delivered.waiting().collect(),
             },
             postponed: BTreeMap::new(),
         };
-        spool.recover(&delivered, &mut recovered)?;
+        spool.recover(&delivered, kept, &mut recovered)?;
         Ok((spool, recovered))
     }
 
@@ -301,6 +312,13 @@ impl Spool {
         }
         if self.saved.urgent {
             self.save(&BTreeMap::new())?;
+        } else if removable.iter().any(|number| self.saved.waiting.contains(number)) {
+            // A segment that is gone although something waits in it is a loss for the next start.
+            match self.save(&BTreeMap::new()) {
+                // Room comes first. A crash before the next save counts what was delivered as lost.
+                Err(error) if is_full(&error) => {}
+                saved => saved?,
+            }
         }
         let mut unlinked = Ok(());
         let mut gone = Vec::new();
@@ -316,6 +334,13 @@ impl Spool {
         }
         self.saved.dirty = true;
         unlinked.and(synced)
+    }
+
+    /// Replaces the file `delivered` where it is not there yet: from then on it is missing only where it
+    /// was lost.
+    fn save_first(&mut self) {
+        // Tried again with the next change.
+        self.saved.dirty |= self.save(&BTreeMap::new()).is_err();
     }
 
     /// Replaces the file `delivered`. What `instead` says of a segment is written in place of what the
@@ -348,6 +373,7 @@ impl Spool {
             dirty: false,
             urgent: false,
             uncertain: false,
+            waiting: content.waiting().collect(),
             handed_out: content.handed_out,
         };
         Ok(())

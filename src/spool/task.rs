@@ -77,7 +77,9 @@ mod tests {
             sent: false,
         };
         let deadline = now() + 20 * SAVE_INTERVAL;
-        while !state.path().join("spool/delivered").exists() {
+        let file = state.path().join("spool/delivered");
+        let first = std::fs::read(&file).unwrap();
+        while std::fs::read(&file).unwrap() == first {
             assert!(now() < deadline, "never saved");
             commands.send(append(1)).unwrap();
             let mut done = false;

@@ -1,6 +1,6 @@
 //! Bodies enter as a group; frames under one sync, and what was evicted for them, leave.
 
-use super::{Active, Spool};
+use super::{Active, Spool, is_full};
 use crate::disk::How;
 use crate::mutant::{self, Mutant};
 use crate::record::Body;
@@ -184,9 +184,10 @@ impl Spool {
     fn on_failed(&mut self, group: &mut Group<'_>, error: &io::Error) {
         group.failures += 1;
         for (item, _) in group.written.drain(..) {
-            group.outcomes[item.at] = match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Appended::Full,
-                _ => Appended::Failed(error.to_string()),
+            group.outcomes[item.at] = if is_full(error) {
+                Appended::Full
+            } else {
+                Appended::Failed(error.to_string())
             };
             group.failed.push(item);
         }
@@ -210,10 +211,8 @@ impl Spool {
                 Plan::Create { segment, allocate } => {
                     return match self.create(segment, allocate) {
                         Ok(()) => Ok(true),
-                        Err(error) => match error.kind() {
-                            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Ok(false),
-                            _ => Err(error),
-                        },
+                        Err(error) if is_full(&error) => Ok(false),
+                        Err(error) => Err(error),
                     };
                 }
             }

@@ -32,8 +32,19 @@ struct Seen {
     confirmed: u64,
 }
 
+/// How much the file `delivered` can be trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kept {
+    /// It says what it was written to say.
+    Whole,
+    /// Parts of it, or all, are damaged: where it says nothing, nothing is known.
+    Damaged,
+    /// It is not there.
+    Missing,
+}
+
 /// The file `delivered`.
-pub(super) fn load(disk: &dyn FileSystem, folder: &Path, damage: &mut Vec<String>) -> Delivered {
+pub(super) fn load(disk: &dyn FileSystem, folder: &Path, damage: &mut Vec<String>) -> (Delivered, Kept) {
     let path = folder.join("delivered");
     match again(|| disk::read(disk, &path)) {
         Ok(bytes) => {
@@ -42,20 +53,40 @@ pub(super) fn load(disk: &dyn FileSystem, folder: &Path, damage: &mut Vec<String
                 let (path, byte, what) = (path.display(), place.byte, place.what);
                 format!("{path}: damage at byte {byte}: {what}")
             }));
-            delivered
+            let kept = if found.is_empty() {
+                Kept::Whole
+            } else {
+                Kept::Damaged
+            };
+            (delivered, kept)
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Delivered::default(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (Delivered::default(), Kept::Missing),
         Err(error) => {
             damage.push(format!("{}: {error}; frames may be sent twice", path.display()));
-            Delivered::default()
+            (Delivered::default(), Kept::Damaged)
         }
     }
 }
 
 impl Spool {
-    pub(super) fn recover(&mut self, delivered: &Delivered, recovered: &mut Recovered) -> io::Result<()> {
+    pub(super) fn recover(
+        &mut self,
+        delivered: &Delivered,
+        kept: Kept,
+        recovered: &mut Recovered,
+    ) -> io::Result<()> {
         let mut seen = Vec::new();
-        for number in self.segment_numbers()? {
+        let numbers = self.segment_numbers()?;
+        match (kept, numbers.is_empty()) {
+            (Kept::Missing, true) => self.save_first(),
+            (Kept::Missing, false) => recovered.damage.push(format!(
+                "{}: the file is gone; frames may be sent twice, losses may be forgotten, and an unknown number of documents may be lost",
+                self.path.join("delivered").display()
+            )),
+            _ => {}
+        }
+        self.miss(delivered, &numbers, recovered);
+        for number in numbers {
             let record = delivered.segments.get(&number).cloned();
             match self.look(number, record.clone()) {
                 Ok(segment) => seen.push(segment),
@@ -88,12 +119,43 @@ impl Spool {
             segment
                 .frames
                 .retain(|found| home.get(&found.sequence) == Some(&segment.number));
-            self.settle(segment, &done, recovered);
+            self.settle(segment, &done, kept, recovered);
         }
         recovered.frames.sort_by_key(|found| found.sequence);
         // Removed at the next chance otherwise.
         let _ = self.reap();
         Ok(())
+    }
+
+    /// Tells and counts the segments that are gone although something waits in them: nobody has removed
+    /// them, as that is on record before.
+    fn miss(&mut self, delivered: &Delivered, numbers: &[SegmentNumber], recovered: &mut Recovered) {
+        for number in delivered.waiting().filter(|number| !numbers.contains(number)) {
+            let SegmentRecord { waiting, sealed, .. } = &delivered.segments[&number];
+            let more = if *sealed {
+                ""
+            } else {
+                "; what was added last is unknown: an unknown number of documents may be lost with it"
+            };
+            recovered.damage.push(format!(
+                "{}: the file is gone: {}{more}",
+                self.segment_path(number).display(),
+                sentence_of(*waiting)
+            ));
+            self.count(*waiting);
+        }
+    }
+
+    /// Puts a loss that a start has found on record.
+    fn count(&mut self, lost: Totals) {
+        self.losses.push(Loss {
+            reason: Reason::Damaged,
+            sequence: None,
+            totals: lost,
+            spans: Vec::new(),
+            more_files: 0,
+        });
+        (self.saved.dirty, self.saved.urgent) = (true, true);
     }
 
     fn segment_numbers(&self) -> io::Result<Vec<SegmentNumber>> {
@@ -149,22 +211,22 @@ impl Spool {
     }
 
     /// Puts a segment into the index, and tells and counts what is damaged in it.
-    fn settle(&mut self, segment: Seen, done: &Ranges, recovered: &mut Recovered) {
-        let lost = segment.lost(done);
+    fn settle(&mut self, segment: Seen, done: &Ranges, kept: Kept, recovered: &mut Recovered) {
+        // Without its own line a segment may still have one that says what is done in it.
+        let told = segment.record.as_ref().is_some_and(|record| record.end > 0);
+        let unknown = kept == Kept::Damaged && !told;
+        let mut lost = segment.lost(done);
+        if unknown {
+            // At least one frame lay in each damaged place.
+            lost.frames = lost.frames.max(segment.damaged.len() as u64);
+        }
         if !segment.damaged.is_empty() {
             let path = self.segment_path(segment.number);
             recovered.damage.push(segment.sentence(&path, lost));
             self.saved.dirty = true;
         }
         if lost != Totals::default() {
-            self.losses.push(Loss {
-                reason: Reason::Damaged,
-                sequence: None,
-                totals: lost,
-                spans: Vec::new(),
-                more_files: 0,
-            });
-            (self.saved.dirty, self.saved.urgent) = (true, true);
+            self.count(lost);
         }
         let bytes = self.trim(&segment);
         let ends = segment.frames.iter().map(Found::end);
@@ -242,24 +304,27 @@ impl Seen {
         } else {
             String::new()
         };
-        let what = match lost {
-            Totals { frames: 0, .. } => "nothing is lost that was confirmed".to_owned(),
-            Totals {
-                frames, documents: 0, ..
-            } => format!("{frames} or more frames are lost, with an unknown number of documents"),
-            Totals {
-                frames,
-                documents,
-                source_bytes,
-            } => {
-                format!("{frames} frames are lost, with {documents} documents of {source_bytes} source bytes")
-            }
-        };
+        let what = sentence_of(lost);
         format!(
             "{}: damage at byte {}{more}: {what}",
             path.display(),
             places.join(", ")
         )
+    }
+}
+
+/// What a loss means, in words.
+fn sentence_of(lost: Totals) -> String {
+    match lost {
+        Totals { frames: 0, .. } => "nothing is lost that was confirmed".to_owned(),
+        Totals {
+            frames, documents: 0, ..
+        } => format!("{frames} or more frames are lost, with an unknown number of documents"),
+        Totals {
+            frames,
+            documents,
+            source_bytes,
+        } => format!("{frames} frames are lost, with {documents} documents of {source_bytes} source bytes"),
     }
 }
 

@@ -269,3 +269,117 @@ fn damage_is_told_and_counted_once() {
     once.add(Totals::one(3, 300));
     assert_eq!(totals, [(1, once), (0, once), (0, once)]);
 }
+
+impl Example {
+    /// What waits in the segment of a frame.
+    fn waiting_in(&self, path: &Path) -> Totals {
+        let mut totals = Totals::default();
+        for sequence in &self.waiting {
+            let frame = &self.frames[sequence];
+            if frame.path == path {
+                totals.add(Totals::one(
+                    frame.body.documents() as u64,
+                    frame.body.source_bytes(),
+                ));
+            }
+        }
+        totals
+    }
+}
+
+/// Red without `Spool::miss`, and when what was told is not saved.
+#[test]
+fn a_segment_that_is_gone_is_told_and_counted_once() {
+    let example = example(true);
+    let path = &example.frames[&5].path;
+    let memory = Memory::with(example.files.clone());
+    memory.files().remove(path);
+    let starts: Vec<(Vec<String>, Totals)> = (0..3)
+        .map(|_| {
+            let (mut spool, recovered) =
+                Spool::open(&memory.disk(), Path::new(STATE), SMALL, MinFree::Bytes(0)).unwrap();
+            spool.save_delivered().unwrap();
+            let lost = spool.losses().totals(Reason::Damaged);
+            (recovered.damage, lost.beyond(Totals::one(2, 200)))
+        })
+        .collect();
+    let lost = example.waiting_in(path);
+    let Totals {
+        frames,
+        documents,
+        source_bytes,
+    } = lost;
+    let told = format!(
+        "{}: the file is gone: {frames} frames are lost, with {documents} documents of {source_bytes} source bytes",
+        path.display()
+    );
+    assert!(documents > 0);
+    assert_eq!(starts, [(vec![told], lost), (vec![], lost), (vec![], lost)]);
+}
+
+/// Red when a segment is removed before it is on record that nothing waits in it.
+#[test]
+fn a_segment_that_was_delivered_and_removed_is_no_loss_for_a_start_after_a_crash() {
+    let example = example(true);
+    let path = &example.frames[&5].path;
+    let memory = Memory::with(example.files.clone());
+    let (mut spool, _) = Spool::open(&memory.disk(), Path::new(STATE), SMALL, MinFree::Bytes(0)).unwrap();
+    let ours = |sequence: &&u64| example.frames[*sequence].path == *path;
+    for sequence in example.waiting.iter().filter(ours) {
+        spool.done(*sequence).unwrap();
+    }
+    assert!(!memory.files().contains_key(path), "it was removed");
+    let (spool, recovered) = start(memory.files().clone());
+    assert_eq!(recovered.damage, Vec::<String>::new());
+    assert_eq!(spool.losses().totals(Reason::Damaged), Totals::one(2, 200));
+}
+
+/// Red when a damaged segment without a record counts as one in which nothing was confirmed.
+#[test]
+fn what_waited_in_a_damaged_segment_is_unknown_when_its_record_is_damaged_too() {
+    let example = example(true);
+    let path = &example.frames[&5].path;
+    let number: u64 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let mut files = example.files.clone();
+    files.get_mut(path).unwrap().fill(0);
+    let record = files.get_mut(&Path::new(STATE).join("spool/delivered")).unwrap();
+    let line = format!(" segment {number} ");
+    let at = memchr::memmem::find(record, line.as_bytes()).unwrap();
+    record[at + 1] ^= 1;
+    let (spool, recovered) = start(files);
+    let told = recovered
+        .damage
+        .iter()
+        .find(|told| told.starts_with(path.to_str().unwrap()));
+    let told = told.unwrap_or_else(|| panic!("{:?}", recovered.damage));
+    assert!(
+        told.ends_with("1 or more frames are lost, with an unknown number of documents"),
+        "{told}"
+    );
+    assert_eq!(
+        spool
+            .losses()
+            .totals(Reason::Damaged)
+            .beyond(Totals::one(2, 200))
+            .frames,
+        1
+    );
+}
+
+/// Red when a missing record counts as that of a first start; and when a first start leaves none.
+#[test]
+fn a_record_that_is_gone_is_told_and_a_first_start_has_one() {
+    let mut files = example(true).files;
+    files.remove(&Path::new(STATE).join("spool/delivered"));
+    let told = start(files).1.damage;
+    assert!(told[0].contains("spool/delivered: the file is gone"), "{told:?}");
+    assert!(told[0].contains("an unknown number of documents"), "{told:?}");
+    let memory = Memory::default();
+    let (_, recovered) = Spool::open(&memory.disk(), Path::new(STATE), SMALL, MinFree::Bytes(0)).unwrap();
+    assert_eq!(recovered.damage, Vec::<String>::new());
+    assert!(
+        memory
+            .files()
+            .contains_key(&Path::new(STATE).join("spool/delivered"))
+    );
+}

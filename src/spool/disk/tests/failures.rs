@@ -299,12 +299,15 @@ fn a_frame_that_a_power_cut_tore_was_never_confirmed_and_is_no_loss() {
     drop(spool);
     let path = state.path().join("spool/000000000001.segment");
     let whole_first = fs::read(&path).unwrap();
+    let record = state.path().join("spool/delivered");
+    let whole_record = fs::read(&record).unwrap();
     let torn = frame::encode_marked(first + 1, STARTS_GROUP, None, &body(3));
     let later = frame::encode(first + 2, None, &body(2));
     for zeros in [frame::HEADER_LEN, torn.len() - 5] {
         let mut torn = torn.clone();
         torn[zeros..].fill(0);
         fs::write(&path, [&whole_first[..], &torn, &later].concat()).unwrap();
+        fs::write(&record, &whole_record).unwrap();
         let (mut spool, recovered) = open(state.path(), ROOMY);
         assert_eq!(sequences(&recovered), [first, first + 2]);
         assert_eq!(recovered.damage.len(), 1);
