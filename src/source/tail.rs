@@ -93,6 +93,8 @@ pub struct Tail<S> {
     pub size: u64,
     /// The last bytes read.
     pub recent: Recent,
+    /// Of a compressed file: the hash that the bytes before its offset should have, until they are inflated.
+    pub mark: Option<u64>,
     /// Its size when these bytes were last found where they should be: certainly of this file, and not
     /// of what has taken its place in the same inode.
     pub own_size: u64,
@@ -140,6 +142,7 @@ impl<S> Tail<S> {
             first_stamp: None,
             size: if compressed { 0 } else { listed.size },
             recent: Recent::default(),
+            mark: None,
             own_size: 0,
             finished: false,
             nameless_since: None,

@@ -27,7 +27,7 @@ use longshore::spool::protocol as spool;
 use longshore::sync::mpsc::{Receiver, channel};
 use longshore::sync::tokio::sync::mpsc;
 use longshore::telemetry::board::Board;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -106,6 +106,8 @@ pub(crate) struct Agent {
     pub(crate) is_saved: bool,
     /// The disk did not give back a generation of the checkpoint at the start, however often it was asked.
     pub(crate) began_unread: bool,
+    /// Fingerprint, inode and size of the files that the agents before knew: the inode may be another one's by now.
+    pub(crate) of_before: BTreeSet<(u64, u64, u64)>,
 }
 
 /// An order in one line, for traces.
@@ -160,6 +162,12 @@ impl Agent {
         for damage in &loaded.damage {
             tracing::debug!("loaded with damage: {damage}");
         }
+        let of_before = loaded
+            .checkpoint
+            .entries
+            .iter()
+            .map(|entry| (entry.fingerprint, entry.ino, entry.size));
+        let of_before = of_before.collect();
         let unreadable = loaded.damage.iter().any(|damage| damage.contains("os error"));
         let quota = Quota {
             max_bytes: knobs.spool_bytes,
@@ -236,6 +244,7 @@ impl Agent {
             over_share: false,
             is_saved: true,
             began_unread: unreadable,
+            of_before,
         })
     }
 

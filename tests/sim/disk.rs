@@ -3,8 +3,9 @@
 //! What is written is in the page cache; what was synced is on the disk; names are durable when their
 //! directory was synced. A [`SimDisk::power_cut`] keeps what is durable and any part of the rest, in any
 //! order, torn at sectors. Operations of the agent go through an [`AgentDisk`], which fails and crashes
-//! when it is told to; kubelet and runtimes ([`NodeDisk`]) never see a fault. Log files are kept by a
-//! power cut as they are: what a node loses of its own logs is not ours to promise.
+//! when it is told to; kubelet and runtimes ([`NodeDisk`]) never see a fault. Nobody syncs log files: what
+//! was appended to one in the last [`WRITEBACK_NS`] may be gone after a power cut, or be NUL bytes. Names
+//! and compressed files of the node are kept.
 
 use longshore::disk::{Entry, FileSystem, How, Kind, OpenFile, Space, Stat};
 use longshore_kit::chance::Chance;
@@ -18,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 const SECTOR: usize = 64;
 /// Two changes of a directory within so many nanoseconds have one mtime (a kernel's tick).
 const TICK_NS: i128 = 4_000_000;
+/// The kernel writes back what was written so many nanoseconds ago (`dirty_expire_centisecs`).
+const WRITEBACK_NS: u64 = 30_000_000_000;
 /// Where the agent keeps its state; everything else is the node's.
 pub(crate) const STATE_DIR: &str = "/state";
 
@@ -89,6 +92,18 @@ struct Node {
     /// Descriptors of runtimes.
     open: u64,
     changed: i128,
+    /// When runtimes appended (uptime), and the size before that; what is older than [`WRITEBACK_NS`] is forgotten.
+    appended: Vec<(u64, usize)>,
+}
+
+/// What a power cut has left of a log file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CutLog {
+    pub(crate) file: u64,
+    /// So many bytes of it are the ones that were written.
+    pub(crate) kept: u64,
+    /// Its size; the rest are NUL bytes.
+    pub(crate) len: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +123,7 @@ struct State {
     next_ino: u64,
     next_uid: u64,
     now_ns: i128,
+    uptime_ns: u64,
     chance: Chance,
     failures: Vec<Failure>,
     death: Option<DeathAt>,
@@ -158,6 +174,7 @@ impl SimDisk {
             next_ino: 10,
             next_uid: 1,
             now_ns: 0,
+            uptime_ns: 0,
             chance: Chance::new(seed),
             failures: Vec::new(),
             death: None,
@@ -190,8 +207,10 @@ impl SimDisk {
         })
     }
 
-    pub(crate) fn set_now(&self, now_ns: i128) {
-        self.lock().now_ns = now_ns;
+    /// What the wall clock says, and for how long the world has been there.
+    pub(crate) fn set_now(&self, now_ns: i128, uptime_ns: u64) {
+        let mut state = self.lock();
+        (state.now_ns, state.uptime_ns) = (now_ns, uptime_ns);
     }
 
     pub(crate) fn die(&self, at: DeathAt) {
@@ -235,11 +254,12 @@ impl SimDisk {
         self.lock().bury();
     }
 
-    /// The power is gone: what was not synced stays in parts, or not.
-    pub(crate) fn power_cut(&self) {
+    /// The power is gone: what was not synced stays in parts, or not. Returns the log files that have lost something.
+    pub(crate) fn power_cut(&self) -> Vec<CutLog> {
         let mut state = self.lock();
         state.bury();
         state.cut_power();
+        state.cut_logs()
     }
 
     /// The file that was appended to last by the node: its uid, and the offset after that.
@@ -357,6 +377,7 @@ impl State {
             held: 0,
             open: 0,
             changed: self.now_ns / TICK_NS * TICK_NS,
+            appended: Vec::new(),
         };
         self.nodes.insert(ino, node);
         ino
@@ -561,6 +582,49 @@ impl State {
         }
         let inodes: Vec<u64> = self.nodes.keys().copied().collect();
         inodes.into_iter().for_each(|ino| self.free_if_unused(ino));
+    }
+
+    /// Nobody syncs log files: each keeps any part of what was appended lately, maybe with NUL bytes behind it.
+    fn cut_logs(&mut self) -> Vec<CutLog> {
+        let (mut cuts, uptime) = (Vec::new(), self.uptime_ns);
+        // What kubelet compresses is older than that.
+        let compressed = |path: &PathBuf| {
+            let with = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+            self.names.contains_key(&with(".gz")) || self.names.contains_key(&with(".tmp"))
+        };
+        let safe: BTreeSet<u64> = self
+            .names
+            .iter()
+            .filter(|(path, _)| compressed(path))
+            .map(|(_, ino)| *ino)
+            .collect();
+        for (_, node) in self.nodes.iter_mut().filter(|(ino, _)| !safe.contains(ino)) {
+            node.appended.retain(|(at, _)| at + WRITEBACK_NS > uptime);
+            let Some((_, least)) = node.appended.first().copied() else {
+                continue;
+            };
+            node.appended.clear();
+            let unsynced = node.bytes.len().saturating_sub(least);
+            if unsynced == 0 || self.chance.hit(0.4) {
+                continue;
+            }
+            let kept = least + self.chance.below(unsynced as u64) as usize;
+            let lost = node.bytes.len() - kept;
+            node.bytes.truncate(kept);
+            let mut what = "power cut: the end of a log file is lost";
+            if self.chance.hit(0.25) {
+                node.bytes
+                    .resize(kept + 1 + self.chance.below(lost as u64) as usize, 0);
+                what = "power cut: the end of a log file is NUL";
+            }
+            *self.reached.entry(what.into()).or_default() += 1;
+            cuts.push(CutLog {
+                file: node.uid,
+                kept: kept as u64,
+                len: node.bytes.len() as u64,
+            });
+        }
+        cuts
     }
 
     /// Of the unsynced writes of a file any part is on the disk.
@@ -940,8 +1004,10 @@ impl NodeDisk for NodeSide {
 impl NodeFile for RuntimeFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.lock();
-        let now = state.now_ns / TICK_NS * TICK_NS;
+        let (now, uptime) = (state.now_ns / TICK_NS * TICK_NS, state.uptime_ns);
         let node = state.nodes.get_mut(&self.ino).expect("it is open");
+        node.appended.retain(|(at, _)| at + WRITEBACK_NS > uptime);
+        node.appended.push((uptime, node.bytes.len()));
         node.bytes.extend_from_slice(bytes);
         node.changed = now;
         let end = node.bytes.len() as u64;
@@ -957,6 +1023,7 @@ impl NodeFile for RuntimeFile {
         let mut state = self.disk.lock();
         let node = state.nodes.get_mut(&self.ino).expect("it is open");
         node.bytes.truncate(len as usize);
+        node.appended.clear();
         Ok(())
     }
 

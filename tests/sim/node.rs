@@ -1,7 +1,7 @@
 //! The node: pods whose containers write lines that can be told apart, and a kubelet that works step by step. What was
 //! written where is remembered: the truth that the oracle compares with.
 
-use crate::disk::{NodeSide, SimDisk};
+use crate::disk::{CutLog, NodeSide, SimDisk};
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::{self, CriDialect, Stream, cri_line, rfc3339};
 use longshore_kit::simkubelet::rotation::{Compressed, Compressing};
@@ -25,6 +25,10 @@ pub(crate) struct Piece {
     pub(crate) partial: bool,
     /// It was written in two parts.
     pub(crate) split: bool,
+    /// A power cut has taken it, or its end, from the disk.
+    pub(crate) cut: bool,
+    /// It was appended to what a power cut has left of another one.
+    pub(crate) glued: bool,
 }
 
 /// What was written.
@@ -37,6 +41,10 @@ pub(crate) struct Truth {
     pub(crate) truncated: BTreeSet<u64>,
     /// What grew in their inodes afterwards.
     pub(crate) renewed: BTreeSet<u64>,
+    /// Files whose end a power cut has taken, and nobody has written to since.
+    pub(crate) cut: BTreeSet<u64>,
+    /// Files whose first line a power cut has damaged: by it they cannot be told from others.
+    pub(crate) headless: BTreeSet<u64>,
 }
 
 /// Where a pass over a container's files is (kubelet's `rotateLog`).
@@ -217,6 +225,8 @@ impl Kubelet {
             torn,
             split: torn,
             partial,
+            cut: false,
+            glued: self.truth.cut.remove(&file),
         });
         if torn {
             self.reached("torn write");
@@ -324,6 +334,39 @@ impl Kubelet {
         container.compressed = None;
         container.stage = Stage::Idle;
         self.reached("crash");
+    }
+
+    /// The power is gone. After the boot a container goes on in the file that it had, or in the one of its next run.
+    pub(crate) fn power_cut(&mut self, cuts: &[CutLog], chance: &mut Chance) {
+        for cut in cuts {
+            for piece in &mut self.truth.pieces {
+                if piece.file == cut.file && piece.end > cut.kept {
+                    piece.cut = true;
+                    piece.torn = true;
+                    piece.split = true;
+                    if piece.start == 0 && cut.len > 0 {
+                        self.truth.headless.insert(cut.file);
+                    }
+                }
+            }
+            if cut.len > 0 {
+                self.truth.cut.insert(cut.file);
+            }
+        }
+        // Nor is there anybody to finish a line.
+        for piece in self.truth.pieces.iter_mut().filter(|piece| piece.torn) {
+            if !std::mem::replace(&mut piece.cut, true) {
+                self.truth.cut.insert(piece.file);
+            }
+        }
+        for at in self.running() {
+            self.containers[at].tail.clear();
+            self.containers[at].copied = false;
+            self.crash(at);
+            if chance.hit(0.5) {
+                self.restart(at);
+            }
+        }
     }
 
     /// The container dies, maybe in the middle of a line, and is started again.

@@ -138,10 +138,17 @@ fn tokens(world: &mut World) {
         let letter = lettered.contains(&piece.token);
         // Known: when the file with the end of a message is truncated, and the agent has died before it knew that the
         // message was delivered, its first parts are shipped again as a message of their own.
-        let cut_apart = piece.partial && !world.kubelet.truth.truncated.is_empty();
+        let truth = &world.kubelet.truth;
+        let any_cut = truth.pieces.iter().any(|piece| piece.cut);
+        let cut_apart = (piece.partial || piece.glued) && (!truth.truncated.is_empty() || any_cut);
+        // What was shipped whole before the power went, and then had its end cut off, is what the next line begins with.
+        let glued = (piece.cut || piece.glued) && came == 2;
+        // Known: without a stamp in its first line a file is told by that line and its size; when the power is cut again it
+        // counts as a new one.
+        let headless = truth.headless.contains(&piece.file);
         // The dead-letter file holds a document at least once: after a death before the ack it is tried again.
         let tried_again = letter && came == 1 && world.lives > 1;
-        if came + u64::from(letter) > 1 && !cut_apart && !tried_again {
+        if came + u64::from(letter) > 1 && !cut_apart && !tried_again && !glued && !headless {
             let token = &piece.token;
             let mut text = format!("{token:?} came {came} times; dead letter: {letter}");
             for document in world.server.documents() {
@@ -153,7 +160,10 @@ fn tokens(world: &mut World) {
             world.violation = Some(text);
             return;
         }
-        if came == 0 && !letter && !piece.torn {
+        // Known: a message whose parts lie in two files waits in the spool, and the power cut has taken the end of the second
+        // file, which is read again: its last part then arrives alone, under the id of the whole.
+        let id_taken = any_cut && piece.partial && is_id_taken(world, piece);
+        if came == 0 && !letter && !piece.torn && !id_taken {
             let (bytes, seen) = lost.entry(piece.file).or_default();
             *bytes += piece.end - piece.start;
             let known = world.disk.seen(piece.file);
@@ -163,14 +173,54 @@ fn tokens(world: &mut World) {
             if piece.end <= known && !excused {
                 *seen += piece.end - piece.start;
             }
-            first.get_or_insert_with(|| piece.clone());
+            let there = world.kubelet.is_there(piece.file);
+            if first.as_ref().is_none_or(|(_, is_there)| there && !is_there) {
+                first = Some((piece.clone(), there));
+            }
         }
     }
     if let Some((token, _)) = arrived.first_key_value() {
         world.violation = Some(format!("nobody wrote {token:?}"));
         return;
     }
-    judge_lost(world, &lost, first.map(|piece| format!("{piece:?}")));
+    let first = first.map(|(piece, _)| format!("{piece:?}{}", sent_as(world, &piece)));
+    judge_lost(world, &lost, first);
+}
+
+/// The piece was sent in a document whose id another one has in the index.
+fn is_id_taken(world: &World, piece: &Piece) -> bool {
+    let has = |bytes: &[u8]| find_messages(bytes).any(|found| is(&found, &piece.token));
+    let variants = world.variants.iter().map(|(id, document)| (id, document));
+    let mut sent = world
+        .sent
+        .iter()
+        .chain(variants)
+        .filter(|(_, document)| has(document));
+    sent.any(|((index, id), _)| {
+        let stored = world.server.documents();
+        stored
+            .iter()
+            .any(|stored| stored.index == *index && stored.id == *id)
+    })
+}
+
+/// For who looks for the fault: the documents with this piece that were sent, and what is stored under their ids.
+fn sent_as(world: &World, piece: &Piece) -> String {
+    let mut text = String::new();
+    let has = |bytes: &[u8]| find_messages(bytes).any(|found| is(&found, &piece.token));
+    let variants = world.variants.iter().map(|(id, document)| (id, document));
+    let sent = world.sent.iter().chain(variants);
+    for ((index, id), document) in sent.filter(|(_, document)| has(document)) {
+        text.push_str(&format!("\nsent as {id}: {}", String::from_utf8_lossy(document)));
+        let stored = world.server.documents();
+        for stored in stored
+            .iter()
+            .filter(|stored| stored.index == *index && stored.id == *id)
+        {
+            text.push_str(&format!("\nstored: {}", String::from_utf8_lossy(&stored.source)));
+        }
+    }
+    text
 }
 
 /// Lines are only lost with their file, or where a counter says so.
@@ -188,7 +238,7 @@ fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option
     let truth = &world.kubelet.truth.pieces;
     let renewed = &world.kubelet.truth.renewed;
     let is_gone = |file: u64| !world.kubelet.is_there(file) || renewed.contains(&file);
-    let gone = truth.iter().filter(|piece| is_gone(piece.file));
+    let gone = truth.iter().filter(|piece| piece.cut || is_gone(piece.file));
     let twice: u64 = match world.deaths + world.lives {
         0 => gone
             .filter(|piece| piece.torn)

@@ -23,7 +23,7 @@ const AT_A_START: [OpKind; 7] = [
 ];
 
 /// Faults by their names.
-const FAULTS: [&str; 37] = [
+const FAULTS: [&str; 40] = [
     "agent frozen",
     "clock skewed",
     "inode reused",
@@ -47,8 +47,11 @@ const FAULTS: [&str; 37] = [
     "orderly stop",
     "over its share",
     "power cut between steps",
+    "power cut without an agent",
     "power cut: a name is lost",
     "power cut: a write is lost or torn",
+    "power cut: the end of a log file is NUL",
+    "power cut: the end of a log file is lost",
     "server: CommitHalfThen400",
     "server: CommitThenCut",
     "server: CutBeforeCommit",

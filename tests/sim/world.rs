@@ -8,12 +8,14 @@ use longshore::sink::elasticsearch::response::{FILTER_PATH, Problem, RequestVerd
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::MARK;
 use longshore_kit::rude_elasticsearch::{DirectElasticsearch, Fates, Fault, Outlet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// When the clock of every run begins, in seconds since 1970.
 const UNIX_START: u64 = 1_767_225_600;
+/// How long a node is down when its power was cut.
+const BOOT: Duration = Duration::from_secs(3);
 /// How long a client waits for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -40,6 +42,8 @@ pub(crate) struct World {
     pub(crate) trace: bool,
     /// Documents that were sent, by index and id, to find collisions.
     pub(crate) sent: BTreeMap<(String, String), Vec<u8>>,
+    /// Longer or shorter messages that were sent under an id.
+    pub(crate) variants: BTreeSet<((String, String), Vec<u8>)>,
     pub(crate) conflicts_allowed: bool,
     /// Sizes that checkpoints know, by their number and by the uid of the file; and those of durable ones.
     saves: BTreeMap<u64, BTreeMap<u64, u64>>,
@@ -72,6 +76,7 @@ impl World {
             violation: None,
             trace: false,
             sent: BTreeMap::new(),
+            variants: BTreeSet::new(),
             conflicts_allowed: true,
             saves: BTreeMap::new(),
             durable_sizes: BTreeMap::new(),
@@ -219,7 +224,8 @@ impl World {
             .unix_ns
             .max((Duration::from_secs(UNIX_START) + self.now).as_nanos() as u64);
         // The kernel and the agent have one clock.
-        self.disk.set_now(self.time().unix.as_nanos() as i128);
+        self.disk
+            .set_now(self.time().unix.as_nanos() as i128, self.now.as_nanos() as u64);
     }
 
     // The agent's life.
@@ -270,6 +276,12 @@ impl World {
         let saves = agent.new_saves();
         for (number, checkpoint) in saves {
             let sizes = checkpoint.entries.iter().filter_map(|entry| {
+                if agent
+                    .of_before
+                    .contains(&(entry.fingerprint, entry.ino, entry.size))
+                {
+                    return None;
+                }
                 let file = self.disk.uid_of(entry.ino)?;
                 // The inode may be another file's by now.
                 Some((file, entry.size.min(self.disk.seen(file))))
@@ -301,8 +313,27 @@ impl World {
                 });
                 self.die();
             }
+            None if power => {
+                self.reach("power cut without an agent");
+                self.lose_power();
+            }
             None => {}
         }
+    }
+
+    /// The node goes down and comes up again, later.
+    fn lose_power(&mut self) {
+        let cuts = self.disk.power_cut();
+        self.advance(BOOT);
+        let mut chance = Chance::new(self.now.as_nanos() as u64 ^ self.script.seed);
+        self.kubelet.power_cut(&cuts, &mut chance);
+        for cut in cuts {
+            if let Some(size) = self.durable_sizes.get_mut(&cut.file) {
+                *size = cut.kept.min(*size);
+            }
+        }
+        self.disk.forget_sizes(&self.durable_sizes);
+        self.changed();
     }
 
     fn die(&mut self) {
@@ -324,7 +355,7 @@ impl World {
         self.saves.clear();
         self.disk.forget_sizes(&self.durable_sizes);
         if self.power {
-            self.disk.power_cut();
+            self.lose_power();
         } else {
             self.disk.kill();
         }
@@ -505,12 +536,20 @@ impl World {
                 .sent
                 .entry((index.clone(), id.clone()))
                 .or_insert_with(|| document.to_vec());
+            if known != document {
+                self.variants
+                    .insert(((index.clone(), id.clone()), document.to_vec()));
+            }
             // Of a message whose first parts are gone by now, the rest has its id.
             let (was, is) = (message_of(known), message_of(document));
-            // Nor when what was between them is gone with a truncated file, and earlier parts have come next to it.
+            // Nor when what was between them is gone with a truncated file or the power, and earlier parts have come next to
+            // it; and a line may have become NUL bytes.
             let last = |message: &str| message.rsplit_once(MARK).map(|(_, last)| last.to_owned());
-            let apart = self.kubelet.truth.truncated.is_empty() || last(&was) != last(&is);
-            if apart && !was.ends_with(&is) && !is.ends_with(&was) {
+            let truth = &self.kubelet.truth;
+            let whole = truth.truncated.is_empty() && truth.pieces.iter().all(|piece| !piece.cut);
+            let nul = !whole && (was.contains('\0') || is.contains('\0'));
+            let apart = whole || last(&was) != last(&is);
+            if apart && !nul && !was.ends_with(&is) && !is.ends_with(&was) {
                 let (was, is) = (
                     String::from_utf8_lossy(known).into_owned(),
                     String::from_utf8_lossy(document).into_owned(),

@@ -106,6 +106,9 @@ fn entry(place: &Place, instance: &Instance, tail: &Tail<FileState>, offsets: &O
 
 /// Hash of the bytes before the offset; from memory when everything is committed.
 fn mark(instance: &Instance, tail: &Tail<FileState>, file: &FileState, offset: u64) -> Option<u64> {
+    if tail.mark.is_some() && offset == file.read_offset() {
+        return tail.mark;
+    }
     let recent = tail.recent.bytes();
     if offset == file.read_offset() && recent.len() as u64 == offset.min(RECENT_BYTES as u64) {
         return Some(XxHash3_64::oneshot(recent));

@@ -2,17 +2,19 @@
 
 use super::container::Place;
 use super::desk::Desk;
+use super::identity::on_set_back;
 use super::instance::Instance;
 use crate::mutant::{self, Mutant};
 use crate::reader::FileState;
-use crate::record::{FileId, Span};
+use crate::record::{FileId, Span, Stamp};
 use crate::source::chain::{NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::disk::{GzipFile, Inflated, LogFile};
-use crate::source::tail::{Inode, Tail};
+use crate::source::tail::{Inode, Recent, Tail};
 use crate::telemetry::ledger::LostReason;
 use std::io;
 use std::time::Instant;
 use tracing::{info, warn};
+use twox_hash::XxHash3_64;
 
 /// Bytes that one byte of deflated text can hold, at most.
 const MAX_RATIO: u64 = 1032;
@@ -171,7 +173,7 @@ impl Instance {
             return step;
         }
         let tail = &mut self.chain.tails_mut()[at];
-        let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) else {
+        let (Some(file), Some(_)) = (&tail.state, &self.state) else {
             return Step::Waits;
         };
         let Some(Descriptor {
@@ -185,6 +187,9 @@ impl Instance {
         // What an earlier run delivered is inflated again and thrown away, a quantum a turn.
         let skip = offset.saturating_sub(log.inflated);
         let wanted = if skip > 0 { limit.min(skip as usize) } else { limit };
+        if tail.mark.is_some() && log.inflated == 0 {
+            tail.recent = Recent::default();
+        }
         let inflated = match log.read(&mut desk.buffer[..wanted]) {
             Ok(inflated) => inflated,
             Err(error) => {
@@ -197,6 +202,22 @@ impl Instance {
         tail.problem = None;
         let (Inflated::Bytes(bytes) | Inflated::End(bytes) | Inflated::Damaged(bytes)) = inflated;
         tail.size = tail.size.max(log.inflated);
+        if let Some(mark) = tail.mark {
+            if skip > 0 {
+                tail.recent.push(&desk.buffer[..bytes]);
+            }
+            let ends = matches!(inflated, Inflated::End(_));
+            if skip == 0 || skip == bytes as u64 || ends {
+                tail.mark = None;
+                if XxHash3_64::oneshot(tail.recent.bytes()) != mark {
+                    return self.set_back(at, place, desk);
+                }
+            }
+        }
+        let tail = &mut self.chain.tails_mut()[at];
+        let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) else {
+            return Step::Waits;
+        };
         if skip == 0 && bytes > 0 {
             let chunk = &desk.buffer[..bytes];
             desk.reader.on_chunk(file, state, chunk, desk.now);
@@ -214,6 +235,27 @@ impl Instance {
                 Step::End(bytes)
             }
         }
+    }
+
+    /// A compressed file has other bytes before its offset than the last process has read, or none: it is read again from
+    /// its beginning, under its identity ([`claim_set_back`](super::identity) says why).
+    fn set_back(&mut self, at: usize, place: &Place, desk: &mut Desk) -> Step {
+        let tail = &mut self.chain.tails_mut()[at];
+        if let (Some(file), Some(identity)) = (&tail.state, tail.identity) {
+            let read = file.read_offset();
+            on_set_back(tail, span(tail, read, tail.size.max(read)), place, desk);
+            let first_seen = Stamp {
+                secs: identity.first_seen,
+                nanos: 0,
+            };
+            tail.state = Some(FileState::new(file.id(), 0, None, first_seen, Vec::new()));
+            tail.recent = Recent::default();
+            tail.size = 0;
+        }
+        let key = tail.key;
+        self.close(key, desk);
+        desk.dirty = true;
+        Step::Restarted
     }
 
     /// Other bytes stand where we have read: the file begins anew, under a new epoch.

@@ -9,10 +9,12 @@ use crate::reader::{Cut, FileState};
 use crate::record::{FileId, Span, Stamp};
 use crate::source::disk::{Inflated, LogFile};
 use crate::source::fingerprint::{Fingerprint, HEAD_BYTES, file_id, fingerprint};
+use crate::source::registry::InstanceKey;
 use crate::source::tail::{Identity, RECENT_BYTES, Tail};
 use crate::telemetry::ledger::LostReason;
 use std::collections::HashMap;
 use std::io;
+use tracing::warn;
 use twox_hash::XxHash3_64;
 
 impl Instance {
@@ -49,10 +51,21 @@ impl Instance {
             entry.offset <= size && (log.is_none() || entry.mark.is_none_or(same))
         };
         let claimed = desk.registry.claim(&self.key, print, tail.inode, fits);
+        let claimed = claimed.or_else(|| claim_set_back(&self.key, tail, print, place, desk));
         let (identity, offset, last_stamp, cuts) = match claimed {
             Some(entry) => {
                 if tail.compressed {
                     tail.size = tail.size.max(entry.size);
+                    tail.mark = entry.mark;
+                } else if entry.size > tail.size {
+                    let file = FileId(0);
+                    let (start, end) = (tail.size, entry.size);
+                    desk.on_lost(
+                        LostReason::Truncated,
+                        &place.path,
+                        Span { file, start, end },
+                        true,
+                    );
                 }
                 resume(&entry)
             }
@@ -264,6 +277,41 @@ fn begin(
         tail.wait_for_save = Some(desk.next_save());
     }
     (identity, offset)
+}
+
+/// The entry of a file that a power loss has set back: the same inode begins with the same line, stamp included, but other
+/// bytes stand where its offset is, or none (nobody syncs container logs). Which of them are the old ones cannot be told,
+/// so the file is read again from its beginning under its old identity: what was delivered has the same ids again and is
+/// not stored twice. Without a stamp equal lines could not be told apart, and the file counts as a new one.
+fn claim_set_back(
+    instance: &InstanceKey,
+    tail: &Tail<FileState>,
+    print: Fingerprint,
+    place: &Place,
+    desk: &mut Desk,
+) -> Option<Entry> {
+    tail.first_stamp?;
+    let same = |entry: &Entry| entry.ino != 0 && (entry.dev, entry.ino) == (tail.inode.dev, tail.inode.ino);
+    let mut entry = desk.registry.claim(instance, print, tail.inode, same)?;
+    let file = FileId(0);
+    let (start, end) = (entry.offset, entry.size.max(entry.offset));
+    on_set_back(tail, Span { file, start, end }, place, desk);
+    entry.last_stamp = None;
+    entry.cuts.clear();
+    (entry.offset, entry.size) = (0, 0);
+    Some(entry)
+}
+
+/// Tells that a file is read again, and counts what was known of it and not read.
+pub(super) fn on_set_back(tail: &Tail<FileState>, unread: Span, place: &Place, desk: &mut Desk) {
+    let path = format!("{}/{}", place.path, tail.name.as_deref().unwrap_or_default());
+    warn!(
+        path,
+        read = unread.start,
+        size = tail.size,
+        "a log file has lost its end (a power loss?); reading it again, what was delivered is not stored twice"
+    );
+    desk.on_lost(LostReason::Truncated, &place.path, unread, true);
 }
 
 fn resume(entry: &Entry) -> (Identity, u64, Option<Stamp>, Vec<Cut>) {

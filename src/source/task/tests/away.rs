@@ -53,6 +53,46 @@ fn bytes_of(lines: std::ops::Range<u32>) -> u64 {
     lines.map(|number| line(number).len() as u64).sum()
 }
 
+/// Red when a file that a power cut has set back goes on at its old offset (`claim_set_back`, `set_back`), or begins under a
+/// new identity.
+#[test]
+fn a_file_that_lost_its_end_with_the_power_is_neither_doubled_nor_lost() {
+    for (compressed, grown) in [(false, 2), (false, 20), (true, 2), (true, 20)] {
+        let mut bench = Bench::new();
+        bench.log("0.log", 0..10);
+        bench.expect(10);
+        bench.save();
+        let shipped = std::mem::take(&mut bench.came);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(bench.path("0.log"))
+            .unwrap();
+        file.set_len(bytes_of(0..4)).unwrap();
+        bench.log("0.log", 20..20 + grown);
+        if compressed {
+            bench.rename("0.log", "0.log.20261121-100000");
+            bench.gzip("0.log.20261121-100000");
+            bench.log("0.log", 50..51);
+        }
+        bench.crash();
+        let expected = 4 + grown as usize + usize::from(compressed);
+        bench.until("what is on the disk", |bench| bench.came.len() >= expected);
+        for _ in 0..5 {
+            bench.turn();
+        }
+        assert_eq!(bench.came.len(), expected);
+        assert_eq!(bench.came[..4], shipped[..4]);
+        let messages = bench.came[4..].iter().map(|(_, message)| message.clone());
+        let last = compressed.then_some(50);
+        let numbers = (20..20 + grown).chain(last);
+        assert!(
+            messages.eq(numbers.map(|number| format!("m{number}"))),
+            "{:?}",
+            bench.came
+        );
+    }
+}
+
 /// Red when a `.gz` is not matched with its checkpoint entry, when it is read beside its plain twin, or when
 /// `Desk::on_expired` forgets the rest.
 #[test]
