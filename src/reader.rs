@@ -68,6 +68,9 @@ pub struct Reader {
     ready: Vec<Handout>,
     unusual: Unusual,
     lines: u64,
+    discard: bool,
+    discarded_bytes: u64,
+    discarded: Vec<Span>,
 }
 
 impl Reader {
@@ -87,6 +90,9 @@ impl Reader {
             ready: Vec::new(),
             unusual: Unusual::default(),
             lines: 0,
+            discard: false,
+            discarded_bytes: 0,
+            discarded: Vec::new(),
         }
     }
 
@@ -136,6 +142,21 @@ impl Reader {
     /// From now on documents go into the open body of `share`; each share has one of its own.
     pub fn set_share(&mut self, share: Share) {
         self.bodies.set_share(share);
+    }
+
+    /// Whether records go nowhere from now on, but into [`Reader::discarded_bytes`].
+    pub fn set_discard(&mut self, discard: bool) {
+        self.discard = discard;
+    }
+
+    /// Source bytes of records that went nowhere, since the start.
+    pub fn discarded_bytes(&self) -> u64 {
+        self.discarded_bytes
+    }
+
+    /// Where the records lay that went nowhere since the last call.
+    pub fn take_discarded(&mut self) -> Vec<Span> {
+        std::mem::take(&mut self.discarded)
     }
 
     /// While others wait for the sink, bodies within the share are closed at a quarter of their age.
@@ -423,6 +444,10 @@ impl Reader {
         fragment: &Fragment,
         now: Instant,
     ) {
+        if self.discard {
+            self.on_discarded(record);
+            return;
+        }
         let encoded = self.encoder.push(
             self.bodies.open.batcher.scratch(),
             record,
@@ -453,6 +478,18 @@ impl Reader {
             .document(number, start, record.source_bytes, now)
         {
             self.close();
+        }
+    }
+
+    /// A record goes nowhere.
+    #[cold]
+    fn on_discarded(&mut self, record: &Record<'_>) {
+        self.discarded_bytes += record.source_bytes + record.skipped;
+        for span in std::iter::once(record.span).chain(record.second) {
+            match self.discarded.last_mut() {
+                Some(last) if last.file == span.file && last.end == span.start => last.end = span.end,
+                _ => self.discarded.push(span),
+            }
         }
     }
 

@@ -54,8 +54,20 @@ impl Losses {
     /// One more.
     pub fn push(&mut self, record: LossRecord) {
         let total = self.totals.entry(record.reason.clone()).or_default();
-        total.files += 1;
         total.bytes += record.end.saturating_sub(record.start);
+        let same = |known: &&mut LossRecord| {
+            known.reason == record.reason && known.file == record.file && !known.file.is_empty()
+        };
+        let known = self.records.iter_mut().rev().find(same);
+        // What goes on where the last one ended is one loss.
+        if let Some(known) = known {
+            if known.end == record.start && !record.at_least {
+                known.end = record.end;
+                return;
+            }
+        } else {
+            total.files += 1;
+        }
         total.at_least += u64::from(record.at_least);
         self.records.push_back(record);
         if self.records.len() > RECORDS_MAX {

@@ -70,6 +70,21 @@ fn walk_source(source: &mut Source, keys: &mut impl Keys) {
         &mut source.partial_idle,
     );
     keys.one("source.fair", Switch, &mut source.fair);
+    let bytes = || Size {
+        least: 0,
+        most: 64 * GIB,
+    };
+    keys.one("source.rate_limit.pod", bytes(), &mut source.rate_limit.pod);
+    keys.one(
+        "source.rate_limit.namespace",
+        bytes(),
+        &mut source.rate_limit.namespace,
+    );
+    keys.one(
+        "source.rate_limit.when_exceeded",
+        Choice(&WHEN_EXCEEDED),
+        &mut source.rate_limit.when_exceeded,
+    );
     keys.one(
         "source.reader_threads",
         // One for now: what shares containers out among several is not built.
@@ -241,6 +256,8 @@ const JSON_MODES: [(&str, JsonMode); 3] = [
 ];
 const METADATA_SOURCES: [(&str, MetadataSource); 2] =
     [("api", MetadataSource::Api), ("none", MetadataSource::None)];
+const WHEN_EXCEEDED: [(&str, WhenExceeded); 2] =
+    [("delay", WhenExceeded::Delay), ("drop", WhenExceeded::Drop)];
 const WHEN_FULL: [(&str, WhenFull); 2] = [("block", WhenFull::Block), ("drop_oldest", WhenFull::DropOldest)];
 const SCHEMAS: [(&str, Schema); 1] = [("fluentd", Schema::Fluentd)];
 const MESSAGE_KEYS: [(&str, MessageKey); 2] = [("message", MessageKey::Message), ("log", MessageKey::Log)];

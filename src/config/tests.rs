@@ -173,6 +173,7 @@ fn every_key_reaches_the_config() {
             "merge",
             "none",
             "drop_oldest",
+            "drop",
             "[http://other]",
             "other",
             "log",

@@ -54,6 +54,8 @@ pub struct Source {
     pub max_line: u64,
     /// Whether each container has a share of what the sink takes, while that is less than they write.
     pub fair: bool,
+    /// How fast containers are read at most.
+    pub rate_limit: RateLimit,
     /// How many threads read; container instances are sharded over them.
     pub reader_threads: usize,
     /// How often the directories are listed, with or without a watch.
@@ -70,6 +72,27 @@ pub struct Source {
     pub own_pod: String,
     /// The uid of the agent's own pod; empty names none.
     pub own_uid: String,
+}
+
+/// How fast containers are read at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Bytes a second of all containers of a pod together; 0 is no limit.
+    pub pod: u64,
+    /// Bytes a second of all pods of a namespace together; 0 is no limit.
+    pub namespace: u64,
+    /// What happens to what is written faster.
+    pub when_exceeded: WhenExceeded,
+}
+
+/// What happens to what is written faster than a rate limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenExceeded {
+    /// It stays in its file until there is room in the limit.
+    #[default]
+    Delay,
+    /// It is dropped, counted.
+    Drop,
 }
 
 /// Containers whose files are never opened: one match in one list is enough.
@@ -379,6 +402,7 @@ impl Default for Source {
             start_at: StartAt::Beginning,
             max_line: MIB,
             fair: true,
+            rate_limit: RateLimit::default(),
             reader_threads: 1,
             rescan_interval: Duration::from_secs(5),
             max_open_files: 1024,

@@ -16,10 +16,12 @@ mod files;
 mod identity;
 mod instance;
 mod listing;
+mod shares;
 mod status;
 
 use self::container::Container;
 use self::desk::Desk;
+use self::shares::Shares;
 use super::disk::LogFolders;
 use crate::batch::Limits;
 use crate::checkpoint::snapshot::{Checkpoint, Loaded};
@@ -28,7 +30,6 @@ use crate::config;
 use crate::disk::Disk;
 use crate::enrich::cache::Directory;
 use crate::flow::budget::Budget;
-use crate::flow::fair::Rounds;
 use crate::mutant::{self, Mutant};
 use crate::reader::Reader;
 use crate::record::{Ack, Batch, Share};
@@ -175,7 +176,7 @@ impl Source {
         let mut desk = Desk::new(folders, reader, layout, loaded, now, setup.board, setup.directory);
         desk.start_at_end &= source.start_at == config::StartAt::End;
         desk.max_open_files = source.max_open_files;
-        desk.rounds = Rounds::new(setup.round_bytes);
+        desk.shares = Shares::new(setup.round_bytes, &source.rate_limit);
         desk.partial_idle = source.partial_idle;
         desk.metadata_wait = setup.metadata_wait;
         desk.rescan_interval = source.rescan_interval;
@@ -252,7 +253,7 @@ impl Source {
     pub fn on_note(&mut self, note: Note) {
         match note {
             Note::Acked(ack) => {
-                self.desk.rounds.on_acked(ack.batch);
+                self.desk.shares.rounds.on_acked(ack.batch);
                 let files = self.desk.tracker.on_ack(ack.batch);
                 self.desk.on_acked(&files);
             }
@@ -301,7 +302,8 @@ impl Source {
         let due: Vec<Arc<str>> = self.due();
         for path in due {
             blocked = blocked || !self.may_read();
-            self.desk.over_may_read = self.budget.has_room(Share::Over);
+            let over_has_room = self.budget.has_room(Share::Over);
+            self.desk.shares.set_over_has_room(over_has_room);
             if let Some(container) = self.containers.get_mut(&path)
                 && (!blocked || container.is_due(self.desk.now))
             {
@@ -348,7 +350,7 @@ impl Source {
             self.desk.tracker.on_joined(handout.joined);
             self.desk.handed_out += handout.batch.body.source_bytes();
             let Batch { seq, share, body } = &handout.batch;
-            self.desk.rounds.on_handed_out(*seq, *share);
+            self.desk.shares.rounds.on_handed_out(*seq, *share);
             self.budget.take(body.resident_bytes(), *share);
             self.waiting.push_back(handout.batch);
         }

@@ -63,6 +63,7 @@ fn ledger(board: &Board) {
         open: 20,
         handed_out: 1080,
         skipped: 10,
+        discarded: 0,
     });
     ledger.on_moved(Origin::Batch(1), Fate::Accepted, 9, 900);
     ledger.on_moved(Origin::Batch(2), Fate::Duplicate, 1, 100);

@@ -24,17 +24,20 @@ pub enum DropReason {
     DamagedFrame,
     /// An ingest pipeline of the server dropped the document (item status 200, result `noop`).
     ServerPipeline,
+    /// It was over `source.rate_limit`, and `when_exceeded` is `drop`.
+    RateLimit,
     /// The process had to end before it could be saved.
     Shutdown,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [DropReason; 5] = [
+    pub const ALL: [DropReason; 6] = [
         DropReason::MaxLine,
         DropReason::SpoolFull,
         DropReason::DamagedFrame,
         DropReason::ServerPipeline,
+        DropReason::RateLimit,
         DropReason::Shutdown,
     ];
 
@@ -45,6 +48,7 @@ impl DropReason {
             DropReason::SpoolFull => "spool_full",
             DropReason::DamagedFrame => "damaged_frame",
             DropReason::ServerPipeline => "server_pipeline",
+            DropReason::RateLimit => "rate_limit",
             DropReason::Shutdown => "shutdown",
         }
     }
@@ -101,6 +105,8 @@ pub struct ReaderTotals {
     pub handed_out: u64,
     /// Bytes skipped beyond `max_line` since the start.
     pub skipped: u64,
+    /// Bytes dropped for the rate limit since the start.
+    pub discarded: u64,
 }
 
 /// The ledger.
@@ -134,9 +140,13 @@ impl Ledger {
     /// The reader ended a turn.
     pub fn on_reader(&mut self, totals: ReaderTotals) {
         self.handed += totals.handed_out - self.reader.handed_out;
-        let skipped = totals.skipped - self.reader.skipped;
-        if skipped > 0 {
-            *self.dropped.entry(DropReason::MaxLine).or_default() += skipped;
+        for (reason, bytes) in [
+            (DropReason::MaxLine, totals.skipped - self.reader.skipped),
+            (DropReason::RateLimit, totals.discarded - self.reader.discarded),
+        ] {
+            if bytes > 0 {
+                *self.dropped.entry(reason).or_default() += bytes;
+            }
         }
         self.reader = totals;
     }
@@ -266,6 +276,7 @@ mod tests {
             open: 20,
             handed_out: 80,
             skipped: 10,
+            discarded: 0,
         });
         assert_eq!((ledger.imbalance(), ledger.in_flight()), (0, 100));
         ledger.on_moved(Origin::Batch(1), Fate::Accepted, 2, 30);
@@ -288,6 +299,7 @@ mod tests {
             open: 0,
             handed_out: 99,
             skipped: 0,
+            discarded: 0,
         });
         assert_eq!(ledger.imbalance(), 1);
     }

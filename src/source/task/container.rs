@@ -1,8 +1,8 @@
 //! One container directory: its instances, its listing, its poll.
 
+use super::TICK;
 use super::desk::Desk;
 use super::instance::{Instance, Served};
-use super::{BLOCKED_WAIT, TICK};
 use crate::enrich::cache::{self, Lookup};
 use crate::flow::fair::Credit;
 use crate::record::Metadata;
@@ -152,8 +152,7 @@ impl Container {
                 let superseded = newest.is_some_and(|newest| newest > *restart);
                 let now_served = instance.serve(&self.place, desk, &mut self.credit, superseded, self.gone);
                 served.bytes += now_served.bytes;
-                served.more |= now_served.more;
-                served.withheld |= now_served.withheld;
+                served.again = [served.again, now_served.again].into_iter().flatten().min();
                 self.must_list |= now_served.stale;
             }
         }
@@ -173,12 +172,8 @@ impl Container {
         if !may_read {
             self.interval = TICK;
         }
-        if served.more {
-            self.next_poll = if served.withheld {
-                desk.now + BLOCKED_WAIT
-            } else {
-                desk.now
-            };
+        if let Some(again) = served.again {
+            self.next_poll = again;
             return;
         }
         let since = (desk.now + self.interval).saturating_duration_since(desk.epoch);

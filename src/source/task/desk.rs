@@ -2,11 +2,13 @@
 //! folders, the counts.
 
 use super::Clock;
+use super::shares::Shares;
 use crate::checkpoint::losses::{LossRecord, Losses};
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::tracker::Tracker;
+use crate::config;
 use crate::enrich::cache::Directory;
-use crate::flow::fair::{Credit, ROUND_BYTES, Rounds};
+use crate::flow::fair::ROUND_BYTES;
 use crate::mutant::{self, Mutant};
 use crate::parse::cri::CriParser;
 use crate::reader::Reader;
@@ -17,7 +19,7 @@ use crate::source::fingerprint::{Fingerprint, file_id};
 use crate::source::registry::Registry;
 use crate::source::tail::{RECENT_BYTES, TailKey};
 use crate::telemetry::board::Board;
-use crate::telemetry::ledger::{LostReason, ReaderTotals};
+use crate::telemetry::ledger::{DropReason, LostReason, ReaderTotals};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,11 +69,7 @@ pub(super) struct Desk {
     pub(super) starved: bool,
     pub(super) watching: bool,
     pub(super) blocked: bool,
-    /// Bodies wait for the sink: what a container reads beyond its share goes into bodies of its own.
-    pub(super) keeps_shares: bool,
-    /// Whether these have room.
-    pub(super) over_may_read: bool,
-    pub(super) rounds: Rounds,
+    pub(super) shares: Shares,
     pub(super) counts: Counts,
     pub(super) read: u64,
     pub(super) handed_out: u64,
@@ -127,9 +125,7 @@ impl Desk {
             starved: false,
             watching: false,
             blocked: false,
-            keeps_shares: false,
-            over_may_read: true,
-            rounds: Rounds::new(ROUND_BYTES),
+            shares: Shares::new(ROUND_BYTES, &config::RateLimit::default()),
             counts: Counts::default(),
             read: 0,
             handed_out: 0,
@@ -151,24 +147,24 @@ impl Desk {
         self.turns += 1;
     }
 
-    /// Shares are kept while bodies wait for the sink. A round may end.
+    /// A turn reads with shares, or without. A round may end.
     pub(super) fn keep_shares(&mut self, keep: bool) {
-        self.keeps_shares = keep;
         self.reader.hurry(keep);
-        self.rounds.advance(self.reader.is_open(Share::Within));
+        self.shares.keep(keep, self.reader.is_open(Share::Within));
     }
 
-    /// How many bytes a container may read now, at most `limit`, and in whose bodies they go: `None` when it
-    /// has used its share and there is no room beyond.
-    pub(super) fn allowance(&self, credit: &Credit, limit: usize) -> Option<(Share, usize)> {
-        if !self.keeps_shares {
-            return Some((Share::Within, limit));
-        }
-        let left = usize::try_from(self.rounds.left(credit)).unwrap_or(limit);
-        match (left, self.over_may_read) {
-            (0, true) => Some((Share::Over, limit)),
-            (0, false) => None,
-            _ => Some((Share::Within, limit.min(left))),
+    /// What the rate limit has dropped of files of `container`.
+    pub(super) fn on_discarded(&mut self, container: &str) {
+        for span in self.reader.take_discarded() {
+            self.dirty = true;
+            self.losses.push(LossRecord {
+                reason: DropReason::RateLimit.as_str().to_owned(),
+                container: container.to_owned(),
+                file: format!("{:032x}", span.file.0),
+                start: span.start,
+                end: span.end,
+                at_least: false,
+            });
         }
     }
 
@@ -294,6 +290,7 @@ impl Desk {
             open: self.reader.open_bytes(),
             handed_out: self.handed_out,
             skipped: self.reader.unusual().truncated_bytes,
+            discarded: self.reader.discarded_bytes(),
         };
         self.board.ledger().on_reader(totals);
     }

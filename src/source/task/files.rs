@@ -24,6 +24,8 @@ const MAX_RATIO: u64 = 1032;
 pub(super) enum Step {
     /// Nothing can be read now.
     Waits,
+    /// More may be read then: share or rate are used up.
+    Withheld(Instant),
     /// The name leads to another file: the directory must be listed.
     Stale,
     /// So many bytes were read, and there may be more.

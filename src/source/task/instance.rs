@@ -4,12 +4,13 @@ use super::container::Place;
 use super::descriptors::Descriptors;
 use super::desk::{Desk, QUANTUM};
 use super::files::{Source, Step, is_about_the_file, on_error};
+use super::shares::Allowance;
 use crate::enrich::cache::Lookup;
 use crate::flow::fair::Credit;
 use crate::mutant::{self, Mutant};
 use crate::parse::partial::{Group, Partials};
 use crate::reader::{Cut, FileState, InstanceState};
-use crate::record::{Share, Stream};
+use crate::record::Stream;
 use crate::sink::elasticsearch::schema::fragment;
 use crate::source::chain::{Chain, NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::pod_path::LogKind;
@@ -23,10 +24,9 @@ use tracing::info;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Served {
     pub(super) bytes: usize,
-    /// The quantum ended before the files did.
-    pub(super) more: bool,
-    /// What is left is over the container's share, for which there is no room.
-    pub(super) withheld: bool,
+    /// The files did not end: when to go on. Now, when only the quantum is over; later, when what is left is over the
+    /// container's share or its rate.
+    pub(super) again: Option<Instant>,
     /// A name led elsewhere than at the last listing.
     pub(super) stale: bool,
 }
@@ -180,21 +180,15 @@ impl Instance {
         }
         while let Some(at) = self.chain.active() {
             if served.bytes >= QUANTUM {
-                served.more = true;
+                served.again = Some(desk.now);
                 break;
             }
-            let Some((share, limit)) = desk.allowance(credit, QUANTUM - served.bytes) else {
-                (served.more, served.withheld) = (true, true);
-                break;
-            };
-            desk.reader.set_share(share);
-            let before = desk.read;
             let complete = self.is_complete(at, superseded, desk.now);
-            let step = self.step(at, limit, complete, place, desk);
-            if share == Share::Within {
-                desk.rounds.on_read(credit, desk.read - before);
-            }
-            match step {
+            match self.step_by_share(at, QUANTUM - served.bytes, complete, place, credit, desk) {
+                Step::Withheld(until) => {
+                    served.again = Some(until);
+                    break;
+                }
                 Step::Waits => break,
                 Step::Stale => {
                     served.stale = true;
@@ -216,6 +210,38 @@ impl Instance {
         }
         self.plan_cuts(desk);
         served
+    }
+
+    /// Reads as much of the file at `at` as share and rate allow, at most `limit` bytes.
+    fn step_by_share(
+        &mut self,
+        at: usize,
+        limit: usize,
+        complete: bool,
+        place: &Place,
+        credit: &mut Credit,
+        desk: &mut Desk,
+    ) -> Step {
+        let (share, limit, discard) = match desk.shares.allowance(place, credit, limit, desk.now) {
+            Allowance::Wait(until) => return Step::Withheld(until),
+            Allowance::Read {
+                share,
+                limit,
+                discard,
+            } => (share, limit, discard),
+        };
+        desk.reader.set_share(share);
+        desk.reader.set_discard(discard);
+        let before = desk.read;
+        let step = self.step(at, limit, complete, place, desk);
+        if discard {
+            desk.reader.set_discard(false);
+            desk.on_discarded(&place.path);
+        } else {
+            let bytes = desk.read - before;
+            desk.shares.on_read(place, credit, share, bytes, desk.now);
+        }
+        step
     }
 
     /// Whether the file at `at` gets no more bytes, so that its next end is the end.
@@ -280,7 +306,7 @@ impl Instance {
                 self.close_lost_groups(at, desk);
                 true
             }
-            Step::Waits | Step::Stale => false,
+            Step::Waits | Step::Stale | Step::Withheld(_) => false,
         }
     }
 

@@ -688,6 +688,69 @@ fn while_the_sink_is_slow_a_loud_container_waits_and_a_quiet_one_is_read() {
     bench.turn();
 }
 
+/// A bench whose pods may give a thousand bytes a second, and a clock that stands at its start.
+fn limited(when_exceeded: config::WhenExceeded) -> (Bench, Clock) {
+    let bench = Bench::with(|source| {
+        source.rate_limit.pod = 1000;
+        source.rate_limit.when_exceeded = when_exceeded;
+    });
+    let now = clock();
+    (bench, now)
+}
+
+fn after(clock: Clock, millis: u64) -> Clock {
+    Clock {
+        now: clock.now + Duration::from_millis(millis),
+        unix_ms: clock.unix_ms + millis,
+    }
+}
+
+#[test]
+fn a_rate_limit_delays_what_is_over_it() {
+    let (mut bench, begun) = limited(config::WhenExceeded::Delay);
+    bench.log("0.log", 0..100);
+    let bytes = fs::metadata(bench.path("0.log")).unwrap().len();
+    for at in 0..50 {
+        bench.turn_at(after(begun, at * 10));
+    }
+    let read = bench.source.desk.read;
+    assert!((1000..1600).contains(&read), "{read} bytes in half a second");
+    for at in 5..200 {
+        bench.turn_at(after(begun, at * 100));
+    }
+    assert_eq!(bench.source.desk.read, bytes);
+    bench.turn_at(after(begun, 30_000));
+    assert_eq!(bench.came.len(), 100);
+}
+
+#[test]
+fn a_rate_limit_that_drops_counts_each_byte_and_keeps_it_on_record() {
+    let (mut bench, begun) = limited(config::WhenExceeded::Drop);
+    bench.log("0.log", 0..100);
+    let bytes = fs::metadata(bench.path("0.log")).unwrap().len();
+    bench.turn_at(begun);
+    bench.turn_at(after(begun, 100));
+    assert_eq!(bench.source.desk.read, bytes, "nothing waits");
+    for at in 1..20 {
+        bench.turn_at(after(begun, at * 1000));
+    }
+    let came = bench.came.len();
+    let kept: usize = (0..came as u32).map(|number| line(number).len()).sum();
+    assert!(came > 0 && came < 100, "{came}");
+    let ledger = bench.source.desk.board.ledger();
+    let dropped: u64 = ledger.dropped().map(|(_, bytes)| bytes).sum();
+    drop(ledger);
+    assert_eq!(dropped, bytes - kept as u64);
+    // A new second, a new line; then a start that knows what the last one dropped.
+    bench.log("0.log", 100..101);
+    bench.turn_at(after(begun, 30_000));
+    bench.turn_at(after(begun, 32_000));
+    assert_eq!(bench.came.len(), came + 1);
+    let checkpoint = snapshot::decode(&bench.checkpoint).unwrap();
+    let total = checkpoint.losses.totals["rate_limit"];
+    assert_eq!((total.files, total.bytes), (1, dropped));
+}
+
 #[test]
 fn nothing_is_read_while_the_budget_is_used_up() {
     let mut bench = Bench::new();

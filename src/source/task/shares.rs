@@ -1,0 +1,114 @@
+//! How much a container may read now, and what becomes of it: shares while the sink is slow, and rate
+//! limits.
+
+use super::BLOCKED_WAIT;
+use super::container::Place;
+use crate::config;
+use crate::flow::fair::{Credit, Rounds};
+use crate::flow::rate::{RateLimits, Rates};
+use crate::record::Share;
+use std::time::Instant;
+
+/// What a container may do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Allowance {
+    /// Read at most `limit` bytes, into the body of `share`.
+    Read {
+        /// Whose body.
+        share: Share,
+        /// In bytes.
+        limit: usize,
+        /// The rate limit is used up and drops: what is read goes nowhere, and is counted.
+        discard: bool,
+    },
+    /// Wait until then.
+    Wait(Instant),
+}
+
+/// Shares and rate limits of all containers of a reader thread.
+#[derive(Debug)]
+pub(super) struct Shares {
+    /// Bodies wait for the sink: what a container reads beyond its share goes into bodies of its own.
+    kept: bool,
+    /// Whether these have room.
+    over_has_room: bool,
+    pub(super) rounds: Rounds,
+    rates: Rates,
+    drops: bool,
+}
+
+impl Shares {
+    pub(super) fn new(round_bytes: u64, limit: &config::RateLimit) -> Shares {
+        let config::RateLimit {
+            pod,
+            namespace,
+            when_exceeded,
+        } = *limit;
+        Shares {
+            kept: false,
+            over_has_room: true,
+            rounds: Rounds::new(round_bytes),
+            rates: Rates::new(RateLimits { pod, namespace }),
+            drops: when_exceeded == config::WhenExceeded::Drop,
+        }
+    }
+
+    /// Whether shares are kept from now on. `is_open`: the open body within the shares has documents.
+    pub(super) fn keep(&mut self, kept: bool, is_open: bool) {
+        self.kept = kept;
+        self.rounds.advance(is_open);
+    }
+
+    /// Whether bodies over their shares have room.
+    pub(super) fn set_over_has_room(&mut self, over_has_room: bool) {
+        self.over_has_room = over_has_room;
+    }
+
+    /// Forgets who wrote nothing lately.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        self.rates.sweep(now);
+    }
+
+    /// What a container of `place` may do next; at most `limit` bytes.
+    pub(super) fn allowance(
+        &mut self,
+        place: &Place,
+        credit: &Credit,
+        limit: usize,
+        now: Instant,
+    ) -> Allowance {
+        let (limit, discard) = match self.rates.left(&place.pod.uid, &place.pod.namespace, now) {
+            Ok(left) => (limit.min(usize::try_from(left).unwrap_or(limit)), false),
+            Err(_) if self.drops => (limit, true),
+            Err(ready_at) => return Allowance::Wait(ready_at.max(now + BLOCKED_WAIT)),
+        };
+        let left = usize::try_from(self.rounds.left(credit)).unwrap_or(limit);
+        let (share, limit) = match left {
+            _ if !self.kept || discard => (Share::Within, limit),
+            0 if self.over_has_room => (Share::Over, limit),
+            0 => return Allowance::Wait(now + BLOCKED_WAIT),
+            _ => (Share::Within, limit.min(left)),
+        };
+        Allowance::Read {
+            share,
+            limit,
+            discard,
+        }
+    }
+
+    /// So many bytes were read into the body of `share`.
+    pub(super) fn on_read(
+        &mut self,
+        place: &Place,
+        credit: &mut Credit,
+        share: Share,
+        bytes: u64,
+        now: Instant,
+    ) {
+        if share == Share::Within {
+            self.rounds.on_read(credit, bytes);
+        }
+        self.rates
+            .on_read(&place.pod.uid, &place.pod.namespace, bytes, now);
+    }
+}
