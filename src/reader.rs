@@ -8,8 +8,10 @@
 //! decides what an idle partial means; nothing here waits or does I/O.
 
 mod bodies;
+mod counts;
 mod state;
 
+pub use counts::Unusual;
 pub use state::{Cut, FileState, InstanceState};
 
 use crate::batch::{Batcher, Closed, Limits};
@@ -24,28 +26,12 @@ use crate::sink::elasticsearch::encode::{EncodeConfig, Encoder, FileKey};
 use crate::sink::elasticsearch::schema::Fragment;
 use crate::source::lines::cut;
 use bodies::Bodies;
+use counts::Discarded;
 use state::Format;
 use std::time::Instant;
 
 /// Room for stamp, stream and tag before the message of a line of the longest allowed length.
 const HEADER_ROOM: usize = 128;
-
-/// Counts of unusual records since the start.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Unusual {
-    /// Records cut at the limit.
-    pub truncated: u64,
-    /// Source bytes skipped for it.
-    pub truncated_bytes: u64,
-    /// Records with replaced bytes.
-    pub replaced_utf8: u64,
-    /// Lines that are neither CRI nor docker JSON.
-    pub unparsed: u64,
-    /// Partial records whose end never came.
-    pub partial: u64,
-    /// Stamps outside 1970–2262.
-    pub time_clamped: u64,
-}
 
 /// A batch and the ranges that it holds back in the checkpoint.
 #[derive(Debug)]
@@ -69,8 +55,7 @@ pub struct Reader {
     unusual: Unusual,
     lines: u64,
     discard: bool,
-    discarded_bytes: u64,
-    discarded: Vec<Span>,
+    discarded: Discarded,
 }
 
 impl Reader {
@@ -91,8 +76,7 @@ impl Reader {
             unusual: Unusual::default(),
             lines: 0,
             discard: false,
-            discarded_bytes: 0,
-            discarded: Vec::new(),
+            discarded: Discarded::default(),
         }
     }
 
@@ -151,12 +135,12 @@ impl Reader {
 
     /// Source bytes of records that went nowhere, since the start.
     pub fn discarded_bytes(&self) -> u64 {
-        self.discarded_bytes
+        self.discarded.bytes
     }
 
     /// Where the records lay that went nowhere since the last call.
     pub fn take_discarded(&mut self) -> Vec<Span> {
-        std::mem::take(&mut self.discarded)
+        std::mem::take(&mut self.discarded.spans)
     }
 
     /// While others wait for the sink, bodies within the share are closed at a quarter of their age.
@@ -445,7 +429,7 @@ impl Reader {
         now: Instant,
     ) {
         if self.discard {
-            self.on_discarded(record);
+            self.discarded.push(record);
             return;
         }
         let encoded = self.encoder.push(
@@ -478,18 +462,6 @@ impl Reader {
             .document(number, start, record.source_bytes, now)
         {
             self.close();
-        }
-    }
-
-    /// A record goes nowhere.
-    #[cold]
-    fn on_discarded(&mut self, record: &Record<'_>) {
-        self.discarded_bytes += record.source_bytes + record.skipped;
-        for span in std::iter::once(record.span).chain(record.second) {
-            match self.discarded.last_mut() {
-                Some(last) if last.file == span.file && last.end == span.start => last.end = span.end,
-                _ => self.discarded.push(span),
-            }
         }
     }
 
