@@ -189,6 +189,7 @@ impl Desk {
 
     pub(super) fn begin_save(&mut self) -> u64 {
         self.last_save += 1;
+        self.shares.sweep(self.now);
         self.dirty = false;
         self.urgent = false;
         self.saving = Some(self.last_save);

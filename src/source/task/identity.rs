@@ -37,11 +37,7 @@ impl Instance {
         let marks = self.marks(at, print, place, desk)?;
         let tail = &mut self.chain.tails_mut()[at];
         tail.first_stamp = first_stamp(&head, desk);
-        let log = match self
-            .descriptors
-            .get(&tail.key)
-            .map(|descriptor| &descriptor.source)
-        {
+        let log = match self.descriptors.get(&tail.key).map(|open| &open.source) {
             Some(Source::Plain(log)) => Some(log),
             _ => None,
         };

@@ -20,7 +20,6 @@ impl Source {
     /// Lists pods and containers.
     pub(super) fn rescan(&mut self) {
         self.rescan_at = self.desk.now + self.desk.rescan_interval;
-        self.desk.shares.sweep(self.desk.now);
         let pods = match self.desk.folders.directories("") {
             Ok(pods) => pods,
             Err(error) => return self.on_root_error(&error),
