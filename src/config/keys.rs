@@ -104,6 +104,22 @@ fn walk_source(source: &mut Source, keys: &mut impl Keys) {
         },
         &mut source.max_open_files,
     );
+    for (path, place) in [
+        ("source.max_deleted_bytes", &mut source.max_deleted_bytes),
+        (
+            "source.max_deleted_bytes_per_pod",
+            &mut source.max_deleted_bytes_per_pod,
+        ),
+    ] {
+        keys.one(
+            path,
+            Size {
+                least: 0,
+                most: 64 * TIB,
+            },
+            place,
+        );
+    }
 }
 
 fn walk_kubernetes(kubernetes: &mut Kubernetes, keys: &mut impl Keys) {

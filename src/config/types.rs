@@ -62,6 +62,10 @@ pub struct Source {
     pub rescan_interval: Duration,
     /// How many log files are open at once.
     pub max_open_files: usize,
+    /// The most unread bytes that deleted files of the node may hold.
+    pub max_deleted_bytes: u64,
+    /// The most unread bytes that deleted files of one pod may hold.
+    pub max_deleted_bytes_per_pod: u64,
     /// How long a message without its last part is waited for.
     pub partial_idle: Duration,
     /// The only directories into which a link named `N.log` may lead.
@@ -406,6 +410,8 @@ impl Default for Source {
             reader_threads: 1,
             rescan_interval: Duration::from_secs(5),
             max_open_files: 1024,
+            max_deleted_bytes: 256 * MIB,
+            max_deleted_bytes_per_pod: 64 * MIB,
             partial_idle: Duration::from_secs(30),
             docker_roots: vec![PathBuf::from("/var/lib/docker/containers")],
             own_namespace: String::new(),

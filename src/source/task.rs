@@ -10,6 +10,7 @@
 mod audit;
 mod checkpoints;
 mod container;
+mod deleted;
 mod descriptors;
 mod desk;
 mod files;
@@ -277,9 +278,7 @@ impl Source {
             Note::Overflow => {
                 self.desk.counts.forced_rescans += 1;
                 self.rescan_at = self.desk.now;
-                self.containers
-                    .values_mut()
-                    .for_each(|container| container.must_list());
+                self.containers.values_mut().for_each(|each| each.must_list());
             }
             // The turn looks at the directory's version.
             Note::Metadata => {}
@@ -334,6 +333,7 @@ impl Source {
             .position(|path| *path > self.desk.last_served)
             .unwrap_or(0);
         due.rotate_left(first);
+        self.deleted_first(&mut due);
         due
     }
 

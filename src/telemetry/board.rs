@@ -133,6 +133,8 @@ pub struct ReaderStatus {
     pub flagged: Vec<(&'static str, u64)>,
     /// Open descriptors of log files.
     pub open_files: usize,
+    /// Unread bytes of deleted files that only descriptors of the agent keep.
+    pub deleted_bytes: u64,
     /// True while the directories are watched; false when only the rescan finds new files.
     pub watching: bool,
     /// Rescans that an event asked for: queue overflow, no watches, EMFILE.

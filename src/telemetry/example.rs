@@ -101,6 +101,7 @@ fn reader() -> ReaderStatus {
         lines: 12,
         flagged: vec![("invalid_utf8", 1), ("no_stamp", 2)],
         open_files: 2,
+        deleted_bytes: 64,
         watching: true,
         forced_rescans: 1,
         read_errors: 4,

@@ -60,6 +60,9 @@ pub enum LostReason {
     /// The file was deleted (by kubelet, usually) while the agent was away. After a crash this is an upper bound: what was
     /// delivered after the last checkpoint, within a second before the crash, is counted, too.
     DeletedUnread,
+    /// Deleted files held more than `source.max_deleted_bytes` or `source.max_deleted_bytes_per_pod`; the one that was deleted
+    /// first was given up.
+    DeletedOverLimit,
     /// The file was truncated before its end was read.
     Truncated,
     /// The rest of a compressed file does not inflate.
@@ -72,8 +75,9 @@ pub enum LostReason {
 
 impl LostReason {
     /// Every reason.
-    pub const ALL: [LostReason; 5] = [
+    pub const ALL: [LostReason; 6] = [
         LostReason::DeletedUnread,
+        LostReason::DeletedOverLimit,
         LostReason::Truncated,
         LostReason::DamagedGzip,
         LostReason::NeverSeen,
@@ -84,6 +88,7 @@ impl LostReason {
     pub fn as_str(self) -> &'static str {
         match self {
             LostReason::DeletedUnread => "deleted_unread",
+            LostReason::DeletedOverLimit => "deleted_over_limit",
             LostReason::Truncated => "truncated",
             LostReason::DamagedGzip => "damaged_gzip",
             LostReason::NeverSeen => "never_seen",

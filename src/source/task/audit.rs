@@ -22,8 +22,9 @@ pub(super) const AUDIT_INTERVAL: Duration = Duration::from_secs(5);
 const STANDS_STILL: Duration = Duration::from_secs(10);
 
 impl Source {
-    /// Looks at every file that is being read.
+    /// Looks at every file that is being read, and at what deleted ones hold.
     pub(super) fn audit_when_due(&mut self) {
+        self.limit_deleted();
         if self.audit_at > self.desk.now {
             return;
         }

@@ -65,6 +65,10 @@ pub(super) struct Desk {
     pub(super) first_listing_done: bool,
     pub(super) max_open_files: usize,
     pub(super) open_files: usize,
+    /// Unread bytes of deleted files that only our descriptors keep, when they were last looked at.
+    pub(super) deleted_bytes: u64,
+    /// When they are looked at again.
+    pub(super) deleted_at: Instant,
     /// A file could not be opened because the limit was reached.
     pub(super) starved: bool,
     pub(super) watching: bool,
@@ -122,6 +126,8 @@ impl Desk {
             first_listing_done: false,
             max_open_files: 1024,
             open_files: 0,
+            deleted_bytes: 0,
+            deleted_at: now,
             starved: false,
             watching: false,
             blocked: false,

@@ -389,7 +389,7 @@ pub(super) fn on_damaged(
 }
 
 /// A span of the file.
-fn span(tail: &Tail<FileState>, start: u64, end: u64) -> Span {
+pub(super) fn span(tail: &Tail<FileState>, start: u64, end: u64) -> Span {
     let file = tail.state.as_ref().map_or(FileId(0), FileState::id);
     Span { file, start, end }
 }

@@ -138,6 +138,7 @@ impl Instance {
             tail.skip_old = skip_old;
         }
         desk.dirty |= !fresh.is_empty();
+        self.on_nameless(desk);
         for at in 0..self.chain.tails().len() {
             let has_descriptor = self.descriptors.contains_key(&self.chain.tails()[at].key);
             let tail = &mut self.chain.tails_mut()[at];
@@ -359,8 +360,8 @@ impl Instance {
         self.close(key, desk);
     }
 
-    /// The process ends: groups that began in a file without a name could not be read again.
-    fn close_lost_groups(&mut self, at: usize, desk: &mut Desk) {
+    /// The process ends, or the file was given up: groups that began in a file without a name could not be read again.
+    pub(super) fn close_lost_groups(&mut self, at: usize, desk: &mut Desk) {
         let Some(file) = self.chain.tails()[at].state.as_ref().map(FileState::id) else {
             return;
         };
@@ -437,7 +438,12 @@ impl Instance {
                 may_come_back.push(tail.key);
             }
             let lately = |since| now.saturating_duration_since(since) < NAMELESS_QUIET;
-            if tail.finished && !tail.nameless_since.is_some_and(lately) && !self.has_name(tail, now) {
+            // One that was given up goes as soon as its loss is on record, and not before.
+            let may_go = tail.wait_for_save.map_or_else(
+                || !tail.nameless_since.is_some_and(lately),
+                |save| save <= desk.saved,
+            );
+            if tail.finished && may_go && !self.has_name(tail, now) {
                 deleted.push(tail.key);
             }
         }
@@ -448,6 +454,7 @@ impl Instance {
         let state = self.state.as_ref();
         let is_over = |tail: &Tail<FileState>| {
             !may_come_back.contains(&tail.key)
+                && tail.wait_for_save.is_none_or(|save| save <= desk.saved)
                 && tail.state.as_ref().is_none_or(|file| {
                     let id = file.id();
                     desk.tracker.lowest(id).is_none()

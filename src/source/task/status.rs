@@ -58,6 +58,7 @@ pub(super) fn publish(containers: &mut BTreeMap<Arc<str>, Box<Container>>, desk:
     status.lines = desk.reader.lines();
     status.flagged = flagged;
     status.open_files = desk.open_files;
+    status.deleted_bytes = desk.deleted_bytes;
     status.watching = desk.watching;
     status.forced_rescans = desk.counts.forced_rescans;
     status.read_errors = desk.counts.read_errors;

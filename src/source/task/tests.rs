@@ -5,6 +5,7 @@
 )]
 
 mod away;
+mod deleted;
 mod faults;
 
 use super::*;

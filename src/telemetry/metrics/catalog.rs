@@ -159,6 +159,11 @@ pub(super) const METRICS: &[Metric] = &[
         Read::One(|s| s.board.reader.started.into()),
     ),
     row(
+        "longshore_deleted_unread_bytes",
+        "Unread bytes of deleted files that only descriptors of the agent keep (source.max_deleted_bytes).",
+        Read::One(|s| s.board.reader.deleted_bytes),
+    ),
+    row(
         "longshore_reader_turns_total",
         "Turns of the reader: its proof of life.",
         Read::One(|s| s.board.reader.turns),

@@ -214,3 +214,107 @@ fn the_budget_of_a_start_is_told_in_the_log_and_on_the_page() {
     ground.lodging.config["memory"] = serde_json::json!({"in_flight": "21MiB"});
     budget(&ground, 21 << 20, 21 << 20);
 }
+
+/// Bytes of the lines that a backlog repeats: far more than the window of the compression.
+const BLOCK: usize = 8 << 20;
+/// Containers that a backlog is of.
+const WRITERS: u64 = 16;
+
+/// Lines of which about a third remains when they are compressed.
+fn block() -> Vec<u8> {
+    let (mut text, mut chance) = (Vec::new(), 88_172_645_463_325_252_u64);
+    while text.len() < BLOCK {
+        let mut words = String::new();
+        for _ in 0..8 {
+            chance ^= chance << 13;
+            chance ^= chance >> 7;
+            chance ^= chance << 17;
+            words += &format!("{chance:016x} took ");
+        }
+        let line = cri_line(
+            "2026-03-04T09:15:27.123456789Z",
+            Stream::Stdout,
+            "F",
+            words.as_bytes(),
+        );
+        text.extend(line);
+    }
+    text
+}
+
+/// The most memory, in KiB, of an agent that finds so many bytes of logs, no server, and room in the spool for all of it;
+/// and of the next one, which finds the spool as well.
+fn peak_with_backlog(bytes: u64) -> (u64, u64) {
+    let mut ground = Ground::new();
+    ground.server.off();
+    ground.lodging.config["batch"] = serde_json::json!({});
+    ground.lodging.config["spool"]["max_bytes"] = "30GiB".into();
+    let block = block();
+    let each = bytes / WRITERS / block.len() as u64;
+    for writer in 0..WRITERS {
+        let pod = ground
+            .node
+            .pod("shop", &format!("pod-{writer}"), &format!("uid-{writer}"));
+        let mut log = pod.container("app").expect("a container");
+        for _ in 0..each {
+            log.write(&block).expect("room on the disk");
+        }
+    }
+    let written = WRITERS * each * block.len() as u64;
+    let begun = Instant::now();
+    let mut agent = ground.lodging.start();
+    let mut read = 0;
+    while read < written {
+        agent.wait_for("more of the backlog", |agent| {
+            agent.status().ledger("read") > read
+        });
+        read = agent.status().ledger("read");
+    }
+    let took = begun.elapsed();
+    let peak = peak_kib(&agent);
+    let spooled = agent.status().0["spool"]["bytes"].clone();
+    report(
+        &agent,
+        &format!("a backlog of {written} bytes was read in {took:?}, the spool has {spooled} bytes"),
+    );
+    agent.terminate().assert_clean();
+    let mut agent = ground.lodging.start();
+    agent.wait_for("the spool to be found", |agent| {
+        agent.status().ledger("recovered") > written / 2
+    });
+    agent.wait_for("the first turn", |agent| {
+        agent.metric("longshore_reader_started") == 1.0
+    });
+    let again = peak_kib(&agent);
+    report(&agent, "the next start");
+    agent.terminate().assert_clean();
+    (peak, again)
+}
+
+#[test]
+#[ignore = "writes 3 GB and needs a release build, see the head of the file: tests/run --long"]
+fn long_memory_does_not_grow_with_a_backlog() {
+    let peak = |bytes| {
+        let (peak, again) = peak_with_backlog(bytes);
+        peak.max(again)
+    };
+    let (small, large) = (peak(500_000_000), peak(2_000_000_000));
+    tell(&format!(
+        "memory: backlog of 0.5 GB: peak RSS {small} KiB, of 2 GB: {large} KiB"
+    ));
+    assert!(large <= MEMORY, "peak RSS {large} KiB");
+    assert!(
+        large <= small + 1024,
+        "peak RSS {small} KiB with 0.5 GB, {large} KiB with 2 GB"
+    );
+}
+
+#[test]
+#[ignore = "writes 30 GB and needs a release build, see the head of the file: tests/run --long"]
+fn long_a_backlog_of_20_gb_takes_64_mib() {
+    let (peak, again) = peak_with_backlog(20_000_000_000);
+    tell(&format!(
+        "memory: backlog of 20 GB: peak RSS {peak} KiB, of the next start {again} KiB"
+    ));
+    assert!(peak.max(again) <= MEMORY);
+}
