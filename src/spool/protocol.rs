@@ -1,5 +1,6 @@
 //! What the spool's thread is told, and what it tells: the only words in which others speak to it.
 
+use super::losses::{Reason, Totals};
 use crate::record::Body;
 
 /// What the spool is to do.
@@ -51,6 +52,8 @@ pub enum Report {
         frames: usize,
         /// Their source bytes.
         source_bytes: u64,
+        /// What was given up since the first start, in the order of [`Reason::ALL`].
+        lost: [(Reason, Totals); 2],
     },
     /// Everything is saved.
     Closed,

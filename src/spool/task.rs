@@ -20,6 +20,8 @@ pub fn run(mut spool: Spool, commands: &Receiver<Command>, reports: &UnboundedSe
     let mut report = |report| {
         let _ = reports.send(report);
     };
+    // What former processes left and lost is known from the first moment.
+    turn::tell_size(&spool, &mut report);
     let mut save_at = now() + SAVE_INTERVAL;
     let mut open = true;
     while open {
@@ -54,6 +56,7 @@ mod tests {
     use super::super::disk::MinFree;
     use super::super::frame::tests::body;
     use super::super::index::{Quota, WhenFull};
+    use super::super::losses::{Reason, Totals};
     use super::*;
     use crate::sync::mpsc::channel;
     use crate::sync::{thread, tokio};
@@ -92,5 +95,43 @@ mod tests {
         }
         drop(commands);
         thread.join().unwrap();
+    }
+
+    /// Red when the thread tells sizes and losses only after the first command.
+    #[test]
+    fn what_former_processes_lost_is_told_first() {
+        let state = tempfile::tempdir().unwrap();
+        let quota = Quota {
+            max_bytes: 1 << 30,
+            segment_bytes: 1 << 24,
+            when_full: WhenFull::Block,
+        };
+        let open = || Spool::open(&crate::disk::kernel(), state.path(), quota, MinFree::Bytes(0)).unwrap();
+        let (commands, to_thread) = channel();
+        for parcel in 1..=2 {
+            let append = Command::Append {
+                parcel,
+                body: body(3),
+                lane: None,
+                sent: false,
+            };
+            commands.send(append).unwrap();
+        }
+        drop(commands);
+        let (reports, _) = tokio::sync::mpsc::unbounded_channel();
+        run(open().0, &to_thread, &reports);
+        std::fs::remove_file(state.path().join("spool/000000000001.segment")).unwrap();
+
+        let (commands, to_thread) = channel();
+        drop(commands);
+        let (reports, mut told) = tokio::sync::mpsc::unbounded_channel();
+        run(open().0, &to_thread, &reports);
+        let Some(Report::Size { frames, lost, .. }) = told.blocking_recv() else {
+            panic!("something else came first");
+        };
+        let mut two = Totals::one(3, 300);
+        two.add(Totals::one(3, 300));
+        let expected = [(Reason::Evicted, Totals::default()), (Reason::Damaged, two)];
+        assert_eq!((frames, lost), (0, expected));
     }
 }

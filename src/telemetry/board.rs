@@ -159,6 +159,34 @@ pub struct ReaderStatus {
     pub last_checkpoint_ms: u64,
     /// Checkpoints that could not be saved.
     pub checkpoint_errors: u64,
+    /// What was never read, by reason, since the first start: the checkpoint has it on record.
+    pub lost_on_record: Vec<UnreadOnRecord>,
+}
+
+/// What was never read for one reason, by this process and those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct UnreadOnRecord {
+    /// Why.
+    pub reason: &'static str,
+    /// Files.
+    pub files: u64,
+    /// Bytes that are known of.
+    pub bytes: u64,
+    /// Files of which more may be lost.
+    pub unknown_files: u64,
+}
+
+/// What the spool has given up for one reason, in this process and those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SpoolOnRecord {
+    /// Why.
+    pub reason: &'static str,
+    /// Frames; more may be lost than these.
+    pub frames: u64,
+    /// Documents that are known of.
+    pub documents: u64,
+    /// Their source bytes.
+    pub source_bytes: u64,
 }
 
 /// An index on hold.
@@ -246,6 +274,9 @@ pub struct SpoolStatus {
     pub damaged: u64,
     /// The last write found no room.
     pub full: bool,
+    /// What was given up, by reason, since the first start: the spool has it on record. None until it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_on_record: Option<[SpoolOnRecord; 2]>,
 }
 
 /// What the pod watch tells.

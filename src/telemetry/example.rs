@@ -42,6 +42,20 @@ pub(crate) fn board() -> Board {
         evicted: 1,
         damaged: 1,
         full: false,
+        lost_on_record: Some([
+            SpoolOnRecord {
+                reason: "evicted",
+                frames: 3,
+                documents: 30,
+                source_bytes: 3000,
+            },
+            SpoolOnRecord {
+                reason: "damaged",
+                frames: 1,
+                documents: 2,
+                source_bytes: 20,
+            },
+        ]),
     };
     *board.watch() = WatchStatus {
         state: "live",
@@ -112,6 +126,12 @@ fn reader() -> ReaderStatus {
         turns: 99,
         last_turn_ms: NOW_MS - 1250,
         last_checkpoint_ms: NOW_MS - 2250,
+        lost_on_record: vec![UnreadOnRecord {
+            reason: "deleted_unread",
+            files: 2,
+            bytes: 1777,
+            unknown_files: 1,
+        }],
         ..ReaderStatus::default()
     }
 }

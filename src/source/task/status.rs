@@ -4,7 +4,8 @@ use super::checkpoints::commit;
 use super::container::Container;
 use super::desk::Desk;
 use crate::flow::budget::Budget;
-use crate::telemetry::board::{ContainerStatus, FilePath, FileStatus};
+use crate::telemetry::board::{ContainerStatus, FilePath, FileStatus, UnreadOnRecord};
+use crate::telemetry::ledger::LostReason;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,6 +66,22 @@ pub(super) fn publish(containers: &mut BTreeMap<Arc<str>, Box<Container>>, desk:
     status.reopened_files = desk.counts.reopened;
     status.checkpoint_errors = desk.counts.checkpoint_errors;
     status.last_checkpoint_ms = desk.saved_ms;
+    status.lost_on_record.clear();
+    status
+        .lost_on_record
+        .extend(LostReason::ALL.map(|reason| on_record(reason, desk)));
+}
+
+/// Every reason is named, those without a loss, too.
+fn on_record(reason: LostReason, desk: &Desk) -> UnreadOnRecord {
+    let reason = reason.as_str();
+    let total = desk.losses.totals.get(reason).copied().unwrap_or_default();
+    UnreadOnRecord {
+        reason,
+        files: total.files,
+        bytes: total.bytes,
+        unknown_files: total.at_least,
+    }
 }
 
 /// The list of the last time, empty: its room is used again, unless a page is being made of it right now.

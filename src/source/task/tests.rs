@@ -505,6 +505,15 @@ fn what_vanished_while_we_were_away_is_counted() {
     bench.until("the loss is counted", |bench| {
         bench.lost() == [("deleted_unread", two_lines, 1)]
     });
+    // The next process has lost nothing, and still tells what is on record.
+    bench.save();
+    bench.crash();
+    bench.until("the record is told", |bench| {
+        let status = bench.source.desk.board.reader().lost_on_record.clone();
+        let told = status.iter().find(|lost| lost.files > 0);
+        told.is_some_and(|told| (told.reason, told.bytes) == ("deleted_unread", two_lines))
+    });
+    assert_eq!(bench.lost(), []);
 }
 
 #[test]

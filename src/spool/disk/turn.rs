@@ -6,6 +6,7 @@
 use super::{Appended, Parcel, Reading, Spool};
 use crate::mutant::{self, Mutant};
 use crate::record::Body;
+use crate::spool::losses::Reason;
 use crate::spool::protocol::{Command, Evicted, Report};
 use tracing::{error, warn};
 
@@ -130,11 +131,13 @@ fn read(spool: &mut Spool, frame: u64, report: &mut dyn FnMut(Report)) {
     report(Report::Frame { frame, body });
 }
 
-fn tell_size(spool: &Spool, report: &mut dyn FnMut(Report)) {
+/// Tells what the spool holds, and what it has given up.
+pub fn tell_size(spool: &Spool, report: &mut dyn FnMut(Report)) {
     let index = spool.index();
     report(Report::Size {
         bytes: index.bytes(),
         frames: index.frames(),
         source_bytes: index.source_bytes(),
+        lost: Reason::ALL.map(|reason| (reason, spool.losses().totals(reason))),
     });
 }

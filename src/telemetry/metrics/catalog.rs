@@ -1,7 +1,7 @@
 //! Every metric, one row each, in the order of the page and of the README's table.
 
 use super::{Metric, Read, Scrape};
-use crate::telemetry::board::VERSION;
+use crate::telemetry::board::{SpoolOnRecord, UnreadOnRecord, VERSION};
 
 /// How many indices on hold have a series of their own.
 const MAX_HOLDS: usize = 100;
@@ -70,6 +70,21 @@ pub(super) const METRICS: &[Metric] = &[
         "longshore_lost_unknown_files_total",
         "Files of which more may be lost than longshore_lost_unread_bytes_total says, because their last bytes were never seen, by reason.",
         Read::By("reason", |s| named(s.board.ledger.lost_unknown_files())),
+    ),
+    row(
+        "longshore_lost_on_record_bytes",
+        "Bytes that were gone before they could be read, by reason, since the first start: unlike longshore_lost_unread_bytes_total, a restart does not begin at 0.",
+        Read::By("reason", |s| unread_on_record(s, |lost| lost.bytes)),
+    ),
+    row(
+        "longshore_lost_on_record_files",
+        "Files of which bytes were gone before they could be read, by reason, since the first start.",
+        Read::By("reason", |s| unread_on_record(s, |lost| lost.files)),
+    ),
+    row(
+        "longshore_lost_on_record_unknown_files",
+        "Files of which more may be lost than longshore_lost_on_record_bytes says, by reason, since the first start.",
+        Read::By("reason", |s| unread_on_record(s, |lost| lost.unknown_files)),
     ),
     row(
         "longshore_documents_total",
@@ -280,6 +295,21 @@ pub(super) const METRICS: &[Metric] = &[
         "Frames that could not be read back.",
         Read::One(|s| s.board.spool.damaged),
     ),
+    row(
+        "longshore_spool_lost_on_record_frames",
+        "Frames that the spool has given up, by reason, since the first start. More may be lost where the log says so.",
+        Read::By("reason", |s| spool_on_record(s, |lost| lost.frames)),
+    ),
+    row(
+        "longshore_spool_lost_on_record_documents",
+        "Documents that are known to have been in these frames, by reason, since the first start.",
+        Read::By("reason", |s| spool_on_record(s, |lost| lost.documents)),
+    ),
+    row(
+        "longshore_spool_lost_on_record_bytes",
+        "Source bytes of these documents, by reason, since the first start.",
+        Read::By("reason", |s| spool_on_record(s, |lost| lost.source_bytes)),
+    ),
     // Pod metadata.
     row(
         "longshore_watch_state",
@@ -357,6 +387,17 @@ fn lost(scrape: &Scrape, of: fn(u64, u64) -> u64) -> Vec<(String, u64)> {
             .lost_unread()
             .map(|(reason, bytes, files)| (reason, of(bytes, files))),
     )
+}
+
+fn unread_on_record(scrape: &Scrape, of: fn(&UnreadOnRecord) -> u64) -> Vec<(String, u64)> {
+    let lost = scrape.board.reader.lost_on_record.iter();
+    named(lost.map(|lost| (lost.reason, of(lost))))
+}
+
+/// Nothing until the spool has told.
+fn spool_on_record(scrape: &Scrape, of: fn(&SpoolOnRecord) -> u64) -> Vec<(String, u64)> {
+    let lost = scrape.board.spool.lost_on_record.iter().flatten();
+    named(lost.map(|lost| (lost.reason, of(lost))))
 }
 
 fn clamped(bytes: i128) -> i64 {

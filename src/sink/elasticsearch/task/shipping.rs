@@ -15,7 +15,7 @@ use crate::sink::elasticsearch::response::RequestVerdict;
 use crate::sink::task as dead_letters;
 use crate::spool::protocol as spool;
 use crate::spool::segment::Found;
-use crate::telemetry::board::Board;
+use crate::telemetry::board::{Board, SpoolOnRecord};
 use crate::telemetry::ledger::DropReason;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -190,8 +190,15 @@ impl Shipping {
                 bytes,
                 frames,
                 source_bytes,
+                lost,
             } => {
                 let mut status = self.board.spool();
+                status.lost_on_record = Some(lost.map(|(reason, lost)| SpoolOnRecord {
+                    reason: reason.as_str(),
+                    frames: lost.frames,
+                    documents: lost.documents,
+                    source_bytes: lost.source_bytes,
+                }));
                 (status.bytes, status.frames, status.source_bytes) = (bytes, frames, source_bytes);
             }
             spool::Report::Closed => {}
