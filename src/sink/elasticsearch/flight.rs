@@ -373,11 +373,11 @@ impl Flight {
         self.room != Room::Open
     }
 
-    /// True while bodies wait that were never sent: the server takes less than is read, or nothing. Those in
-    /// lanes do not count.
+    /// True while bodies wait that were never sent: the server takes less than is read. Those in lanes do not
+    /// count; and a server that is down takes nothing from anybody: then few large frames serve the disk best.
     pub fn is_pressed(&self) -> bool {
         let unsent = !self.fresh.is_empty() || !self.over.is_empty() || !self.loaded.is_empty();
-        unsent || self.waiting_frames() > 0 || self.is_spooling() || !self.is_up()
+        self.is_up() && (unsent || self.waiting_frames() > 0 || self.is_spooling())
     }
 
     /// True when the last dead letters found no room.

@@ -142,6 +142,14 @@ fn a_batch_within_the_shares_finds_a_slot_among_those_over_them() {
     assert!(world.requests.len() == 3 && world.requests[2].documents[0].0 == "loud");
     world.drain();
     assert!(!world.flight.is_pressed());
+    world.batch(&["calm"]);
+    world.fail(0, false, unavailable());
+    world.batch(&["calm"]);
+    assert!(
+        !world.flight.is_pressed(),
+        "nobody is served, so nobody has a share"
+    );
+    world.drain();
 }
 
 #[test]
