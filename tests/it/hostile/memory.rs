@@ -1,7 +1,8 @@
 //! What the agent may have of the node's memory, whatever the node and the server do.
 //!
 //! The promise is on the released binary: the `long_` tests want `LONGSHORE_BINARY` to name one, and say so when it does not.
-//! The short ones compare two runs of the binary at hand, so that its own size does not count.
+//! The short ones compare two runs of the binary at hand, so that its own size does not count. All of them run it in the
+//! environment that the image gives it.
 
 use super::{Ground, cpu_seconds, peak_kib};
 use crate::agent::Agent;
@@ -11,6 +12,7 @@ use longshore_kit::lines::{CriDialect, Stream, cri_line, message};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 /// The promise on memory, in KiB.
@@ -116,7 +118,7 @@ impl Crowd {
     /// The most memory of an agent that reads all of it, sees a line of `long` bytes, and has no server for a while.
     fn peak(mut self, lines: u64, long: u64) -> u64 {
         self.write(lines);
-        let mut agent = self.ground.lodging.start();
+        let mut agent = self.ground.lodging.start_by(as_in_the_image());
         self.wait(&mut agent, "the first lines");
         let dropped = agent.status().dropped();
         let (_, path, _) = &self.files[0];
@@ -143,6 +145,15 @@ impl Crowd {
         assert_eq!(self.ground.arrivals.report().duplicate, 0);
         peak
     }
+}
+
+/// What follows is run with the variables of `deploy/Dockerfile`.
+fn as_in_the_image() -> Command {
+    let dockerfile = include_str!("../../../deploy/Dockerfile");
+    let variables = dockerfile.lines().filter_map(|line| line.strip_prefix("ENV "));
+    let mut command = Command::new("env");
+    command.args(variables.flat_map(str::split_whitespace));
+    command
 }
 
 fn append(path: &PathBuf, bytes: &[u8]) {
@@ -220,7 +231,7 @@ const BLOCK: usize = 8 << 20;
 /// Containers that a backlog is of.
 const WRITERS: u64 = 16;
 
-/// Lines of which about a third remains when they are compressed.
+/// Lines of which about a fifth remains when they are compressed.
 fn block() -> Vec<u8> {
     let (mut text, mut chance) = (Vec::new(), 88_172_645_463_325_252_u64);
     while text.len() < BLOCK {
@@ -229,7 +240,7 @@ fn block() -> Vec<u8> {
             chance ^= chance << 13;
             chance ^= chance >> 7;
             chance ^= chance << 17;
-            words += &format!("{chance:016x} took ");
+            words += &format!("request {:04x} took a while and was answered; ", chance & 0xffff);
         }
         let line = cri_line(
             "2026-03-04T09:15:27.123456789Z",
@@ -262,7 +273,7 @@ fn peak_with_backlog(bytes: u64) -> (u64, u64) {
     }
     let written = WRITERS * each * block.len() as u64;
     let begun = Instant::now();
-    let mut agent = ground.lodging.start();
+    let mut agent = ground.lodging.start_by(as_in_the_image());
     let mut read = 0;
     while read < written {
         agent.wait_for("more of the backlog", |agent| {
@@ -278,7 +289,7 @@ fn peak_with_backlog(bytes: u64) -> (u64, u64) {
         &format!("a backlog of {written} bytes was read in {took:?}, the spool has {spooled} bytes"),
     );
     agent.terminate().assert_clean();
-    let mut agent = ground.lodging.start();
+    let mut agent = ground.lodging.start_by(as_in_the_image());
     agent.wait_for("the spool to be found", |agent| {
         agent.status().ledger("recovered") > written / 2
     });
@@ -310,7 +321,7 @@ fn long_memory_does_not_grow_with_a_backlog() {
 }
 
 #[test]
-#[ignore = "writes 30 GB and needs a release build, see the head of the file: tests/run --long"]
+#[ignore = "writes 24 GB and needs a release build, see the head of the file: tests/run --long"]
 fn long_a_backlog_of_20_gb_takes_64_mib() {
     let (peak, again) = peak_with_backlog(20_000_000_000);
     tell(&format!(
