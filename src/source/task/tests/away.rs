@@ -63,7 +63,7 @@ fn a_file_that_lost_its_end_with_the_power_is_neither_doubled_nor_lost() {
         bench.expect(10);
         bench.save();
         let shipped = std::mem::take(&mut bench.came);
-        let file = fs::OpenOptions::new()
+        let file = OpenOptions::new()
             .write(true)
             .open(bench.path("0.log"))
             .unwrap();
