@@ -14,6 +14,7 @@ mod cli;
 mod corpus;
 mod crash;
 mod docs;
+mod drain;
 mod e2e;
 mod fairness;
 mod hostile;

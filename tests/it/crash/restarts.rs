@@ -1,12 +1,12 @@
 //! SIGTERM while the containers write 50 MB/s, again and again: the agent ends in time, and nothing is lost, doubled or even
-//! sent again. And SIGKILL at any moment of that end.
+//! sent again. And SIGKILL at any moment of that end, or while a spool drains.
 
 use super::flood::Flood;
 use super::signals::signal;
 use crate::agent::{Agent, Lodging};
 use crate::traffic::{Arrivals, seed, tell};
 use longshore_kit::chance::Chance;
-use longshore_kit::rude_elasticsearch::{Keeping, RudeElasticsearch};
+use longshore_kit::rude_elasticsearch::{Fault, Keeping, Odds, Refused, RudeElasticsearch};
 use longshore_kit::simkubelet::Node;
 use rustix::process::Signal;
 use std::sync::mpsc::channel;
@@ -24,6 +24,10 @@ const LEAST_FLOOD: f64 = 50.0;
 const READ: u64 = 4 << 20;
 /// The end may take so long.
 const END: Duration = Duration::from_secs(5);
+/// Bytes of log lines that an outage puts into the spool.
+const SPOOLED: u64 = 8 << 20;
+/// SIGKILL comes within this after the drain has begun.
+const DRAINING: Duration = Duration::from_millis(150);
 /// SIGKILL comes within this after SIGTERM.
 const DRAIN: Duration = Duration::from_millis(80);
 
@@ -84,6 +88,44 @@ fn crash_sigkill_at_any_moment_of_the_end_under_a_flood() {
         "sent again: {} documents",
         stage.server.duplicates_409()
     ));
+}
+
+/// An outage fills the spool, the server comes back, and SIGKILL strikes at any moment while the spool drains and the
+/// containers go on; again and again. Red without what turns `crash_kill9` red, and when a segment is removed before its
+/// frames are stored (`Mutant::SegmentRemovedUnacked`).
+#[test]
+fn crash_sigkill_at_any_moment_of_the_drain() {
+    let mut stage = Stage::new("crash_sigkill_at_any_moment_of_the_drain");
+    stage.lodging.config["spool"] = serde_json::json!({"segment_bytes": "256KiB"});
+    let (mut left, mut drained) = (Vec::new(), 0);
+    for number in 1..=restarts() {
+        stage
+            .server
+            .fault(Fault::Refuse(Refused::Unavailable503), Odds::Always);
+        let mut agent = stage.lodging.start();
+        agent.wait_for("it to spool", |agent| agent.status().ledger("spooled") > SPOOLED);
+        stage.server.clear_faults();
+        agent.wait_for("it to drain", |agent| agent.status().ledger("acked") > 0);
+        stage.wait(DRAINING);
+        let spooled = agent.status().ledger("spooled");
+        drained += u32::from(spooled == 0);
+        left.push(spooled as f64 / 1e6);
+        assert!(!agent.kill().status.success());
+        if number.is_multiple_of(50) {
+            tell(&format!("{number} kills"));
+        }
+    }
+    tell(&format!(
+        "{} kills while the spool drained: {} MB left in it, {drained} times none",
+        left.len(),
+        spread(&mut left)
+    ));
+    stage.assert_all_arrive();
+    tell(&format!(
+        "sent again: {} documents",
+        stage.server.duplicates_409()
+    ));
+    assert!(drained < restarts() / 2 + 1, "most kills came after the drain");
 }
 
 fn restarts() -> u32 {

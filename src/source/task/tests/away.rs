@@ -63,10 +63,7 @@ fn a_file_that_lost_its_end_with_the_power_is_neither_doubled_nor_lost() {
         bench.expect(10);
         bench.save();
         let shipped = std::mem::take(&mut bench.came);
-        let file = OpenOptions::new()
-            .write(true)
-            .open(bench.path("0.log"))
-            .unwrap();
+        let file = OpenOptions::new().write(true).open(bench.path("0.log")).unwrap();
         file.set_len(bytes_of(0..4)).unwrap();
         bench.log("0.log", 20..20 + grown);
         if compressed {
