@@ -260,6 +260,7 @@ impl Agent {
         let elasticsearch = &self.config.sink.elasticsearch;
         FlightConfig {
             max_in_flight: elasticsearch.max_in_flight,
+            backlog_share: elasticsearch.backlog_share,
             compression: elasticsearch.compression,
             memory: self.in_flight(),
             backoff: Backoff::SERVER,

@@ -255,6 +255,11 @@ fn walk_elasticsearch(sink: &mut Elasticsearch, keys: &mut impl Keys) {
         &mut sink.max_in_flight,
     );
     keys.one(
+        "sink.elasticsearch.backlog_share",
+        Count { least: 10, most: 90 },
+        &mut sink.backlog_share,
+    );
+    keys.one(
         "sink.elasticsearch.dead_letter.max_bytes",
         Size {
             least: KIB,

@@ -185,6 +185,7 @@ fn every_key_reaches_the_config() {
             "333",
             "1500KiB",
             "2GiB",
+            "20",
         ];
         let changes = |value: &&&str| {
             Config::parse(&with(key, value), &no_env).is_ok_and(|config| config != Config::default())
@@ -253,7 +254,7 @@ line 13: sink.elasticsearch.hosts[1]
   allowed: an address such as https://elasticsearch:9200
   fix: credentials do not belong into the address; use auth.username and auth.password_file, or auth.api_key_file
 line 14: sink.elasticsearch.compresion: `3`
-  allowed: hosts, auth, tls, schema, index, message_key, include_tag, label_dots, document_id, compression, request_timeout, max_in_flight, dead_letter
+  allowed: hosts, auth, tls, schema, index, message_key, include_tag, label_dots, document_id, compression, request_timeout, max_in_flight, backlog_share, dead_letter
   fix: this key is not known; did you mean `sink.elasticsearch.compression`?
 line 15: sink.elasticsearch.password
   fix: secrets do not belong into this file: put it into a file of its own, and name that with sink.elasticsearch.auth.password_file

@@ -254,6 +254,8 @@ pub struct Elasticsearch {
     pub request_timeout: Duration,
     /// How many requests are unanswered at once, at most.
     pub max_in_flight: usize,
+    /// Of the requests while both wait, so many percent are for the backlog, the others for new lines.
+    pub backlog_share: usize,
     /// Where refused documents rest.
     pub dead_letter: DeadLetter,
 }
@@ -470,6 +472,7 @@ impl Default for Elasticsearch {
             compression: 1,
             request_timeout: Duration::from_secs(90),
             max_in_flight: 4,
+            backlog_share: 50,
             dead_letter: DeadLetter { max_bytes: 100 * MIB },
         }
     }

@@ -214,6 +214,7 @@ pub(crate) fn run(plan: Plan) {
         },
         flight: FlightConfig {
             max_in_flight: 2,
+            backlog_share: 50,
             compression: 0,
             memory: 1 << 20,
             backoff: Backoff::SERVER,

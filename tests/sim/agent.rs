@@ -216,6 +216,7 @@ impl Agent {
         };
         let flight = FlightConfig {
             max_in_flight: knobs.max_in_flight,
+            backlog_share: 50,
             compression: 1,
             memory: knobs.memory,
             backoff: Backoff::SERVER,

@@ -50,6 +50,9 @@ use waiting::Room;
 pub struct FlightConfig {
     /// Requests unanswered at once.
     pub max_in_flight: usize,
+    /// Of the slots while both wait, so many percent are for what is not within a share, the others for new batches that are:
+    /// 1 to 99.
+    pub backlog_share: usize,
     /// gzip level of bodies that are made anew.
     pub compression: u8,
     /// The budget of resident bytes. Half of it may be flying and a quarter may wait for another
@@ -151,8 +154,8 @@ pub struct Flight {
     health: Health,
     /// The request that tries out a server that is down.
     probe: Option<ParcelId>,
-    /// Whether the next free slot is for what is not within a share: a frame, or a batch over its share.
-    others_turn: bool,
+    /// What is not within a share (a frame, or a batch over its share) has saved up for slots, in percent of one.
+    others_credit: usize,
     /// Whether the next one of these is a frame.
     frames_turn: bool,
     room: Room,
@@ -182,7 +185,7 @@ impl Flight {
             lanes: Lanes::default(),
             health: Health::Up,
             probe: None,
-            others_turn: false,
+            others_credit: 0,
             frames_turn: true,
             room: Room::Open,
             dead_letter_full: false,

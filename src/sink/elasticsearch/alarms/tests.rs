@@ -19,6 +19,7 @@ impl Rig {
         let backoff = Backoff::SERVER;
         let config = FlightConfig {
             max_in_flight: 1,
+            backlog_share: 50,
             compression: 0,
             memory: 1 << 20,
             backoff,

@@ -120,6 +120,35 @@ fn frames_and_fresh_batches_get_slots_by_turns() {
     world.drain();
 }
 
+/// Red when `next_unsent` takes turns whatever `backlog_share` says.
+#[test]
+fn the_backlog_has_the_share_of_the_slots_that_is_configured() {
+    for (share, expected) in [(10, 4), (25, 10), (50, 20), (75, 30), (90, 36)] {
+        let mut world = World::new(FlightConfig {
+            max_in_flight: 1,
+            backlog_share: share,
+            ..config()
+        });
+        world.batch(&["a"]);
+        world.fail(0, false, unavailable());
+        for _ in 0..50 {
+            world.batch(&["old"]);
+        }
+        world.step_disks();
+        world.advance_to_deadline();
+        world.step_disks();
+        let mut old = 0;
+        for _ in 0..40 {
+            world.batch(&["new"]);
+            world.step_disks();
+            old += usize::from(world.requests[0].documents[0].0.starts_with('o'));
+            world.answer(0, |_, _| Verdict::Accepted);
+            world.step_disks();
+        }
+        assert!(old.abs_diff(expected) <= 2, "{share} %: {old} of 40");
+    }
+}
+
 #[test]
 fn a_batch_within_the_shares_finds_a_slot_among_those_over_them() {
     let mut world = World::new(FlightConfig {

@@ -221,21 +221,23 @@ impl Flight {
         }
     }
 
-    /// By turns a batch within the shares and another body; of the others by turns a frame and a batch over
-    /// its share. Of three slots or more, the last is not for the others, so that a batch within the shares finds one free.
+    /// A batch within the shares or another body, as `backlog_share` divides the slots; of the others by
+    /// turns a frame and a batch over its share. Of three slots or more, the last is not for the others, so that a batch within the shares finds one free.
     fn next_unsent(&mut self) -> Option<Parcel> {
         let is_last = self.flying.len() + 1 == self.config.max_in_flight && self.config.max_in_flight > 2;
         let others = !(is_last && self.is_up());
-        if !(others && self.others_turn)
+        let share = self.config.backlog_share;
+        let others_turn = self.others_credit >= 100 - share;
+        if !(others && others_turn)
             && let Some(parcel) = self.fresh.pop_front()
         {
-            self.others_turn = true;
+            self.others_credit = (self.others_credit + share).min(100);
             return Some(parcel);
         }
         if !others {
             return None;
         }
-        self.others_turn = false;
+        self.others_credit = self.others_credit.saturating_sub(100 - share);
         let frame = self.frames_turn || self.over.is_empty();
         let parcel = if frame {
             self.loaded.pop_front().or_else(|| self.over.pop_front())

@@ -89,6 +89,7 @@ impl Rig {
         };
         let flight = FlightConfig {
             max_in_flight: 4,
+            backlog_share: 50,
             compression: 1,
             memory: 1 << 20,
             backoff,

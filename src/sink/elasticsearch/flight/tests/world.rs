@@ -76,6 +76,7 @@ pub(super) struct World {
 pub(super) fn config() -> FlightConfig {
     FlightConfig {
         max_in_flight: 2,
+        backlog_share: 50,
         compression: 0,
         memory: 1 << 20,
         backoff: BACKOFF,
