@@ -69,6 +69,11 @@ fn walk_source(source: &mut Source, keys: &mut impl Keys) {
         time(millis(10), hours(1)),
         &mut source.partial_idle,
     );
+    walk_reading(source, keys);
+}
+
+/// How much is read, and when.
+fn walk_reading(source: &mut Source, keys: &mut impl Keys) {
     keys.one("source.fair", Switch, &mut source.fair);
     let bytes = || Size {
         least: 0,

@@ -4,7 +4,6 @@ use super::container::Place;
 use super::descriptors::Descriptors;
 use super::desk::{Desk, QUANTUM};
 use super::files::{Source, Step, is_about_the_file, on_error};
-use super::shares::Allowance;
 use crate::enrich::cache::Lookup;
 use crate::flow::fair::Credit;
 use crate::mutant::{self, Mutant};
@@ -211,38 +210,6 @@ impl Instance {
         }
         self.plan_cuts(desk);
         served
-    }
-
-    /// Reads as much of the file at `at` as share and rate allow, at most `limit` bytes.
-    fn step_by_share(
-        &mut self,
-        at: usize,
-        limit: usize,
-        complete: bool,
-        place: &Place,
-        credit: &mut Credit,
-        desk: &mut Desk,
-    ) -> Step {
-        let (share, limit, discard) = match desk.shares.allowance(place, credit, limit, desk.now) {
-            Allowance::Wait(until) => return Step::Withheld(until),
-            Allowance::Read {
-                share,
-                limit,
-                discard,
-            } => (share, limit, discard),
-        };
-        desk.reader.set_share(share);
-        desk.reader.set_discard(discard);
-        let before = desk.read;
-        let step = self.step(at, limit, complete, place, desk);
-        if discard {
-            desk.reader.set_discard(false);
-            desk.on_discarded(&place.path);
-        } else {
-            let bytes = desk.read - before;
-            desk.shares.on_read(place, credit, share, bytes, desk.now);
-        }
-        step
     }
 
     /// Whether the file at `at` gets no more bytes, so that its next end is the end.

@@ -3,6 +3,9 @@
 
 use super::BLOCKED_WAIT;
 use super::container::Place;
+use super::desk::Desk;
+use super::files::Step;
+use super::instance::Instance;
 use crate::config;
 use crate::flow::fair::{Credit, Rounds};
 use crate::flow::rate::{RateLimits, Rates};
@@ -110,5 +113,39 @@ impl Shares {
         }
         self.rates
             .on_read(&place.pod.uid, &place.pod.namespace, bytes, now);
+    }
+}
+
+impl Instance {
+    /// Reads as much of the file at `at` as share and rate allow, at most `limit` bytes.
+    pub(super) fn step_by_share(
+        &mut self,
+        at: usize,
+        limit: usize,
+        complete: bool,
+        place: &Place,
+        credit: &mut Credit,
+        desk: &mut Desk,
+    ) -> Step {
+        let (share, limit, discard) = match desk.shares.allowance(place, credit, limit, desk.now) {
+            Allowance::Wait(until) => return Step::Withheld(until),
+            Allowance::Read {
+                share,
+                limit,
+                discard,
+            } => (share, limit, discard),
+        };
+        desk.reader.set_share(share);
+        desk.reader.set_discard(discard);
+        let before = desk.read;
+        let step = self.step(at, limit, complete, place, desk);
+        if discard {
+            desk.reader.set_discard(false);
+            desk.on_discarded(&place.path);
+        } else {
+            let bytes = desk.read - before;
+            desk.shares.on_read(place, credit, share, bytes, desk.now);
+        }
+        step
     }
 }
