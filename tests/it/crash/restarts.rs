@@ -96,7 +96,7 @@ fn crash_sigkill_at_any_moment_of_the_end_under_a_flood() {
 #[test]
 fn crash_sigkill_at_any_moment_of_the_drain() {
     let mut stage = Stage::new("crash_sigkill_at_any_moment_of_the_drain");
-    stage.lodging.config["spool"] = serde_json::json!({"segment_bytes": "256KiB"});
+    stage.lodging.config["spool"] = serde_json::json!({"segment_bytes": "256KiB", "min_free": "0%"});
     let (mut left, mut drained) = (Vec::new(), 0);
     for number in 1..=restarts() {
         stage
