@@ -2,6 +2,7 @@
 //! The real binary each time; what it costs is printed.
 
 mod away;
+mod deleted;
 mod descriptors;
 mod long_lines;
 mod memory;
