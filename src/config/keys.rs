@@ -101,6 +101,10 @@ fn walk_reading(source: &mut Source, keys: &mut impl Keys) {
         time(millis(10), hours(1)),
         &mut source.rescan_interval,
     );
+    walk_descriptors(source, keys);
+}
+
+fn walk_descriptors(source: &mut Source, keys: &mut impl Keys) {
     keys.one(
         "source.max_open_files",
         Count {

@@ -7,8 +7,8 @@
 
 use super::Source;
 use super::container::{Container, Place};
-use super::desk::Desk;
-use super::files::{self, span};
+use super::desk::{Desk, QUANTUM};
+use super::files::{self, Step, span};
 use super::instance::Instance;
 use crate::reader::FileState;
 use crate::source::tail::TailKey;
@@ -127,6 +127,29 @@ impl Container {
 }
 
 impl Instance {
+    /// Reads a quantum of a file without a name; true when there is more.
+    pub(super) fn drain_deleted(&mut self, place: &Place, desk: &mut Desk) -> bool {
+        if self.state.is_none() {
+            return false;
+        }
+        let Some(at) = self.chain.active() else {
+            return false;
+        };
+        let tail = &self.chain.tails()[at];
+        if tail.name.is_some() || self.has_name(tail, desk.now) {
+            return false;
+        }
+        match self.step(at, QUANTUM, true, place, desk) {
+            Step::Bytes(_) | Step::Restarted => true,
+            Step::End(_) => {
+                self.finish(at, place, desk);
+                self.close_lost_groups(at, desk);
+                true
+            }
+            Step::Waits | Step::Stale | Step::Withheld(_) => false,
+        }
+    }
+
     /// Files without a name that are not read to their end.
     fn nameless(&self) -> impl Iterator<Item = usize> + '_ {
         let tails = self.chain.tails().iter().enumerate();

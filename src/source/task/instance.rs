@@ -220,7 +220,7 @@ impl Instance {
 
     /// No listing shows the file, and yet its descriptor says that a name leads to it. It may have been moved out of our
     /// sight, so this counts for [`UNSEEN_QUIET`] only.
-    fn has_name(&self, tail: &Tail<FileState>, now: Instant) -> bool {
+    pub(super) fn has_name(&self, tail: &Tail<FileState>, now: Instant) -> bool {
         let recent = |since| now.saturating_duration_since(since) < UNSEEN_QUIET;
         match self.descriptors.get(&tail.key).map(|open| &open.source) {
             Some(Source::Plain(log)) => tail.nameless_since.is_some_and(recent) && log.has_name(),
@@ -253,29 +253,6 @@ impl Instance {
             || self.has_name(tail, now)
             || self.unknown_twins().next().is_some()
             || (!self.is_listing_believed() && within(UNSEEN_QUIET))
-    }
-
-    /// Reads a quantum of a file without a name; true when there is more.
-    pub(super) fn drain_deleted(&mut self, place: &Place, desk: &mut Desk) -> bool {
-        if self.state.is_none() {
-            return false;
-        }
-        let Some(at) = self.chain.active() else {
-            return false;
-        };
-        let tail = &self.chain.tails()[at];
-        if tail.name.is_some() || self.has_name(tail, desk.now) {
-            return false;
-        }
-        match self.step(at, QUANTUM, true, place, desk) {
-            Step::Bytes(_) | Step::Restarted => true,
-            Step::End(_) => {
-                self.finish(at, place, desk);
-                self.close_lost_groups(at, desk);
-                true
-            }
-            Step::Waits | Step::Stale | Step::Withheld(_) => false,
-        }
     }
 
     /// The file at `at` was read to its end and gets no more bytes.
