@@ -225,6 +225,8 @@ impl<S> Tail<S> {
 
     fn on_listed(&mut self, file: Listed) {
         if !matches!(file.log.kind, LogKind::Compressed { .. }) {
+            // Read to its end, closed, removed, and its inode is another file's by now: it is to be looked at.
+            self.finished &= self.compressed || file.size == self.size;
             self.size = file.size;
         }
         self.name = Some(file.name);
@@ -307,6 +309,19 @@ mod tests {
         fn complete(&self, at: usize) -> bool {
             self.chain.is_superseded(at, false) || self.chain.is_quiet(at, self.now)
         }
+    }
+
+    /// Red when what was finished stays so whatever its inode is used for (`on_listed`).
+    #[test]
+    fn a_finished_file_whose_inode_is_used_again_is_looked_at() {
+        let mut bench = Bench::new();
+        bench.list(&[("0.log.1", 1, 9), ("0.log", 2, 3)]);
+        bench.chain.tails_mut()[0].finished = true;
+        bench.list(&[("0.log.1", 1, 9), ("0.log", 2, 4)]);
+        assert!(bench.chain.tails()[0].finished);
+        bench.list(&[("0.log.2", 2, 4), ("0.log", 1, 0)]);
+        let reused = bench.chain.tails().iter().find(|tail| tail.inode.ino == 1);
+        assert!(reused.is_some_and(|tail| !tail.finished));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use longshore::disk::{Entry, FileSystem, How, Kind, OpenFile, Space, Stat};
 use longshore_kit::chance::Chance;
 use longshore_kit::simkubelet::disk::{NodeDisk, NodeFile};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -312,6 +313,16 @@ impl SimDisk {
             })
         };
         files.filter_map(text).collect()
+    }
+
+    /// A hash of every name and every byte.
+    pub(crate) fn all_bytes(&self) -> u64 {
+        let state = self.lock();
+        let mut hasher = DefaultHasher::new();
+        for (path, ino) in &state.names {
+            (path, ino, &state.nodes[ino].bytes).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// What the agent knows of sizes from now on: what it had made durable.

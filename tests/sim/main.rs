@@ -2,9 +2,10 @@
 //! threads and clocks) work on a virtual disk, with a rude kubelet and a rude server; the oracle is the promise.
 //!
 //! ```text
-//! sim --seeds N [--from S]     runs seeds S..S+N, prints what was reached
+//! sim --seeds N [--from S]     runs seeds S..S+N, prints what was reached; some of them twice: they must end alike.
+//!                              Before that each deliberate bug runs on the seeds in `mutants.txt` that have found it
 //! sim --seed S                 replays one, with its trace
-//! sim --mutants [--seeds N]    switches deliberate bugs on, one by one: each must be found
+//! sim --mutants [--seeds N]    switches deliberate bugs on, one by one: each must be found; prints a new `mutants.txt`
 //! ```
 
 #![expect(
@@ -33,6 +34,7 @@ use world::World;
 
 /// What a run has shown.
 struct Outcome {
+    fingerprint: u64,
     violation: Option<String>,
     reached: BTreeMap<String, u64>,
 }
@@ -50,6 +52,7 @@ fn run(script: Script, base: Instant, trace: bool) -> Outcome {
         *reached.entry(what.clone()).or_default() += count;
     }
     Outcome {
+        fingerprint: world.fingerprint(),
         violation: world.violation,
         reached,
     }
@@ -81,24 +84,21 @@ fn replay(script: Script, base: Instant) -> ExitCode {
     }
 }
 
-/// Runs seeds until one is violated: its number and what the oracle said.
-fn first_violation(from: u64, seeds: u64, base: Instant) -> Option<(u64, String)> {
-    let next = AtomicU64::new(from);
-    let found: Mutex<Option<(u64, String)>> = Mutex::default();
+/// Runs seeds until some are violated: their numbers and what the oracle said of the first one.
+fn violations(seeds: u64, base: Instant) -> BTreeMap<u64, String> {
+    let next = AtomicU64::new(0);
+    let found: Mutex<BTreeMap<u64, String>> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds || found.lock().unwrap().is_some() {
+                    if seed >= seeds || found.lock().unwrap().len() >= KNOWN_SEEDS {
                         return;
                     }
-                    // A bug may also end in a panic; that is not the oracle's find.
-                    let script = Script::new(seed);
-                    let ran = std::panic::catch_unwind(|| run(script, base, false));
-                    if let Ok(Some(violation)) = ran.map(|outcome| outcome.violation) {
-                        found.lock().unwrap().get_or_insert((seed, violation));
+                    if let Some(violation) = judged(seed, base) {
+                        found.lock().unwrap().insert(seed, violation);
                     }
                 }
             });
@@ -107,30 +107,70 @@ fn first_violation(from: u64, seeds: u64, base: Instant) -> Option<(u64, String)
     found.into_inner().unwrap()
 }
 
-/// Each deliberate bug must be found by the oracle within so many seeds.
+/// What the oracle says of a run with a bug. A bug may also end in a panic; that is not the oracle's find.
+fn judged(seed: u64, base: Instant) -> Option<String> {
+    let ran = std::panic::catch_unwind(|| run(Script::new(seed), base, false));
+    ran.ok()?.violation
+}
+
+/// Every so many seeds one is run twice.
+const TWICE: u64 = 50;
+/// So many seeds are kept for each bug.
+const KNOWN_SEEDS: usize = 3;
+
+/// Each deliberate bug must be found by the oracle within so many seeds. What is printed is the new list of known seeds.
 fn mutants(seeds: u64, base: Instant) -> ExitCode {
     let mut survivors = 0;
+    std::panic::set_hook(Box::new(|_| {}));
+    println!("# Deliberate bug, seeds that find it: `sim --mutants` makes this list.");
     for mutant in Mutant::ALL {
         longshore::mutant::set(mutant);
-        match first_violation(0, seeds, base) {
-            Some((seed, violation)) => {
+        let found = violations(seeds, base);
+        let numbers: Vec<String> = found.keys().map(u64::to_string).collect();
+        match found.into_iter().next() {
+            Some((_, violation)) => {
                 let said = violation.lines().next().unwrap_or_default();
-                println!("{:26} {:5} seeds  {}", format!("{mutant:?}"), seed + 1, cut(said));
+                println!("{mutant:?} {} # {}", numbers.join(" "), cut(said));
             }
             None => {
                 survivors += 1;
-                println!("{:26} SURVIVED {seeds} seeds", format!("{mutant:?}"));
+                println!("# {mutant:?} SURVIVED {seeds} seeds");
             }
         }
     }
     longshore::mutant::set(Mutant::None);
     println!(
-        "mutants: {} of {} found, {:.1} s",
+        "# {} of {} found, {:.1} s",
         Mutant::ALL.len() - survivors,
         Mutant::ALL.len(),
         base.elapsed().as_secs_f64()
     );
     ExitCode::from(u8::from(survivors > 0))
+}
+
+/// Each deliberate bug on the seeds that have found it before; those that none of them finds any more are returned.
+fn survivors(base: Instant) -> Vec<String> {
+    let panics = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut survivors = Vec::new();
+    for mutant in Mutant::ALL {
+        longshore::mutant::set(mutant);
+        let name = format!("{mutant:?}");
+        let line = include_str!("mutants.txt")
+            .lines()
+            .find_map(|line| line.strip_prefix(&name));
+        let Some(seeds) = line.and_then(|line| line.split('#').next()) else {
+            println!("no seed is known that finds {name}");
+            continue;
+        };
+        let mut seeds = seeds.split_whitespace().filter_map(|seed| seed.parse().ok());
+        if !seeds.any(|seed| judged(seed, base).is_some()) {
+            survivors.push(name);
+        }
+    }
+    longshore::mutant::set(Mutant::None);
+    std::panic::set_hook(panics);
+    survivors
 }
 
 fn cut(text: &str) -> String {
@@ -150,6 +190,12 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--mutants") {
         return mutants(number("--seeds").unwrap_or(2000), base);
     }
+    let survivors = survivors(base);
+    for name in &survivors {
+        println!(
+            "NOT FOUND {name}: none of its seeds in tests/sim/mutants.txt finds it; `--mutants` looks for others"
+        );
+    }
     let (from, seeds) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(200));
     let next = AtomicU64::new(from);
     let all: Mutex<All> = Mutex::default();
@@ -162,7 +208,15 @@ fn main() -> ExitCode {
                     if seed >= from + seeds {
                         return;
                     }
-                    let outcome = run(Script::new(seed), base, false);
+                    let mut outcome = run(Script::new(seed), base, false);
+                    if seed.is_multiple_of(TWICE) {
+                        let again = run(Script::new(seed), base, false);
+                        if again.fingerprint != outcome.fingerprint {
+                            outcome
+                                .violation
+                                .get_or_insert("two runs of this seed differ".into());
+                        }
+                    }
                     let mut all = all.lock().unwrap();
                     for (what, count) in outcome.reached {
                         *all.0.entry(what).or_default() += count;
@@ -195,5 +249,6 @@ fn main() -> ExitCode {
         violations.len(),
         base.elapsed().as_secs_f64()
     );
-    ExitCode::from(u8::from(!violations.is_empty() || !missing.is_empty()))
+    let failed = !violations.is_empty() || !missing.is_empty() || !survivors.is_empty();
+    ExitCode::from(u8::from(failed))
 }

@@ -94,6 +94,7 @@ pub(crate) struct Kubelet {
     pub(crate) truth: Truth,
     pub(crate) steps: BTreeMap<String, u64>,
     pub(crate) poison: bool,
+    pub(crate) mixed: bool,
     pub(crate) unix_ns: u64,
 }
 
@@ -118,6 +119,7 @@ impl Kubelet {
             truth: Truth::default(),
             steps: BTreeMap::new(),
             poison: false,
+            mixed: false,
             unix_ns: 0,
         }
     }
@@ -170,9 +172,9 @@ impl Kubelet {
         self.finish_line(at);
         let count = 1 + chance.below(6);
         for number in 0..count {
-            let stderr = chance.hit(0.2);
+            let stderr = chance.hit(if self.mixed { 0.5 } else { 0.2 });
             let poison = self.poison && chance.hit(0.05);
-            let partial = chance.hit(0.15);
+            let partial = chance.hit(if self.mixed { 0.4 } else { 0.15 });
             let torn = number + 1 == count && chance.hit(0.1);
             let pad = chance.below(60) as usize;
             self.write_line(at, stderr, poison, partial, torn, pad, chance);

@@ -32,9 +32,49 @@ pub(crate) fn judge(world: &mut World) {
     come_to_rest(world, &mut chance);
     fresh_lines(world, &mut chance);
     come_to_rest(world, &mut chance);
+    let undisturbed = world.deaths + world.lives == 0;
     stop_and_start(world, &mut chance);
     if world.violation.is_none() {
-        tokens(world);
+        order(world);
+        tokens(world, undisturbed);
+    }
+}
+
+/// Sorted by time and id, the documents of a stream are in the order in which it was written.
+fn order(world: &mut World) {
+    let pieces = &world.kubelet.truth.pieces;
+    // What was torn or glued has no stamp of its own.
+    let unsound: BTreeSet<&Token> = pieces
+        .iter()
+        .filter(|piece| piece.torn || piece.cut || piece.glued)
+        .map(|piece| &piece.token)
+        .collect();
+    let mut streams: BTreeMap<String, Vec<(String, String, u64)>> = BTreeMap::new();
+    for document in world.server.documents() {
+        let found: Vec<_> = find_messages(&document.source).flatten().collect();
+        let tokens: Vec<Token> = found
+            .iter()
+            .map(|found| (found.stream.to_owned(), found.seq))
+            .collect();
+        let Some((stream, seq)) = tokens.first().cloned() else {
+            continue;
+        };
+        if tokens.iter().any(|token| unsound.contains(token)) {
+            continue;
+        }
+        let json: serde_json::Value = serde_json::from_slice(&document.source).unwrap_or_default();
+        let time = json["@timestamp"].as_str().unwrap_or_default().to_owned();
+        streams
+            .entry(stream)
+            .or_default()
+            .push((time, document.id.clone(), seq));
+    }
+    for (stream, mut documents) in streams {
+        documents.sort();
+        if let Some(pair) = documents.windows(2).find(|pair| pair[0].2 > pair[1].2) {
+            world.fail(format!("the order of {stream} is lost: {pair:?}"));
+            return;
+        }
     }
 }
 
@@ -63,7 +103,8 @@ fn come_to_rest(world: &mut World, chance: &mut Chance) {
 
 fn fresh_lines(world: &mut World, chance: &mut Chance) {
     let running = world.kubelet.running();
-    for at in &running {
+    // The first one may be glued to what was torn.
+    for at in running.iter().chain(&running) {
         world.kubelet.write_whole(*at, chance);
     }
     let Some(last) = world.kubelet.truth.pieces.last().map(|piece| piece.token.clone()) else {
@@ -110,7 +151,7 @@ fn is(found: &Result<longshore_kit::lines::Sequenced<'_>, Corrupt>, token: &Toke
         .is_ok_and(|found| found.stream == token.0 && found.seq == token.1)
 }
 
-fn tokens(world: &mut World) {
+fn tokens(world: &mut World, undisturbed: bool) {
     let mut arrived: BTreeMap<Token, u64> = BTreeMap::new();
     let mut corrupt = 0;
     for document in world.server.documents() {
@@ -184,7 +225,7 @@ fn tokens(world: &mut World) {
         return;
     }
     let first = first.map(|(piece, _)| format!("{piece:?}{}", sent_as(world, &piece)));
-    judge_lost(world, &lost, first);
+    judge_lost(world, &lost, first, undisturbed);
 }
 
 /// The piece was sent in a document whose id another one has in the index.
@@ -224,7 +265,7 @@ fn sent_as(world: &World, piece: &Piece) -> String {
 }
 
 /// Lines are only lost with their file, or where a counter says so.
-fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option<String>) {
+fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option<String>, undisturbed: bool) {
     let counted = counted(world);
     let there: u64 = lost
         .iter()
@@ -239,19 +280,22 @@ fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option
     let renewed = &world.kubelet.truth.renewed;
     let is_gone = |file: u64| !world.kubelet.is_there(file) || renewed.contains(&file);
     let gone = truth.iter().filter(|piece| piece.cut || is_gone(piece.file));
-    let twice: u64 = match world.deaths + world.lives {
-        0 => gone
+    let twice: u64 = match undisturbed {
+        true => gone
             .filter(|piece| piece.torn)
             .map(|piece| piece.end - piece.start)
             .sum(),
-        _ => gone.map(|piece| piece.end - piece.start).sum(),
+        false => gone.map(|piece| piece.end - piece.start).sum(),
     };
     // A frame that the disk has spoiled may have been sent before; and after a death the reader has read again what was
     // spooled just before, so that an evicted frame may arrive all the same.
     let twice = twice
         + world.agent.as_ref().map_or(0, |agent| {
-            let strict = world.deaths + world.lives == 0;
-            agent.spool_lost(if strict { &[Reason::Damaged] } else { &Reason::ALL })
+            agent.spool_lost(if undisturbed {
+                &[Reason::Damaged]
+            } else {
+                &Reason::ALL
+            })
         });
     let first = first.unwrap_or_default();
     if there > counted {

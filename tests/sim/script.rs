@@ -94,6 +94,8 @@ pub(crate) struct Script {
     pub(crate) conmon: bool,
     pub(crate) poison: bool,
     pub(crate) watch: bool,
+    /// Messages in parts and lines of the other stream between them, more often than not.
+    pub(crate) mixed: bool,
     pub(crate) ops: Vec<Op>,
 }
 
@@ -118,6 +120,7 @@ enum Kind {
     PowerCut,
     Stop,
     FailState,
+    FailSync,
     FailLogs,
     Full,
     Heal,
@@ -156,10 +159,33 @@ const FAULTS: [(u64, Kind); 17] = [
     (1, Kind::Skew),
 ];
 
+const PRESSURE: [(u64, Kind); 4] = [
+    (40, Kind::Write),
+    (6, Kind::Outage),
+    (4, Kind::Block),
+    (4, Kind::Reject),
+];
+
+const KILLS: [(u64, Kind); 5] = [
+    (20, Kind::Write),
+    (6, Kind::Outage),
+    (6, Kind::Kill),
+    (3, Kind::Reject),
+    (2, Kind::Block),
+];
+
+const SYNCS: [(u64, Kind); 5] = [
+    (20, Kind::Write),
+    (6, Kind::Outage),
+    (4, Kind::PowerCut),
+    (12, Kind::FailSync),
+    (2, Kind::Kill),
+];
+
 impl Script {
     pub(crate) fn new(seed: u64) -> Script {
         let mut chance = Chance::new(seed ^ 0x5eed_5eed);
-        let knobs = Knobs {
+        let mut knobs = Knobs {
             batch_bytes: 400 + chance.below(6000),
             batch_documents: 1 + chance.below(30) as usize,
             memory: 20_000 + chance.below(200_000),
@@ -171,7 +197,27 @@ impl Script {
             max_line: 1 << 20,
         };
         let mut weights = Weights(BASE.to_vec());
-        weights.0.extend(FAULTS.into_iter().filter(|_| chance.hit(0.4)));
+        let mut mixed = chance.hit(0.1);
+        match chance.below(10) {
+            // More is written than the spool holds, and nobody dies.
+            0 => {
+                weights.0.extend(PRESSURE);
+                (knobs.drop_oldest, knobs.spool_bytes) = (true, 16_000 + chance.below(12_000));
+                (knobs.batch_documents, knobs.memory) = (1 + chance.below(3) as usize, 20_000);
+            }
+            // The spool holds some documents of a file, and not those before them, when the process is killed.
+            1 => {
+                weights.0.extend(KILLS);
+                knobs.batch_documents = 1 + chance.below(2) as usize;
+                mixed = true;
+            }
+            // The spool is in use when syncs fail and the power goes.
+            2 => {
+                weights.0.extend(SYNCS);
+                knobs.batch_documents = 1 + chance.below(4) as usize;
+            }
+            _ => weights.0.extend(FAULTS.into_iter().filter(|_| chance.hit(0.4))),
+        }
         let mut ops = vec![Op::NewPod {
             containers: 1 + chance.below(2),
             again: false,
@@ -187,6 +233,7 @@ impl Script {
             conmon: chance.hit(0.3),
             poison: chance.hit(0.3),
             watch: chance.hit(0.7),
+            mixed,
             ops,
         }
     }
@@ -257,6 +304,11 @@ impl Weights {
                 kind: OpKind::ALL[chance.below(11) as usize],
                 on_state: true,
                 times: 1 + chance.below(3) as u32,
+            }),
+            Kind::FailSync => Op::Fail(Failure {
+                kind: OpKind::Sync,
+                on_state: true,
+                times: 1,
             }),
             Kind::FailLogs => Op::Fail(Failure {
                 kind: OpKind::ALL[chance.below(4) as usize],

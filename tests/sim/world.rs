@@ -9,6 +9,7 @@ use longshore_kit::chance::Chance;
 use longshore_kit::lines::MARK;
 use longshore_kit::rude_elasticsearch::{DirectElasticsearch, Fates, Fault, Outlet};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(crate) struct World {
     power: bool,
     outage: bool,
     starts: u64,
+    /// A hash of everything that happened, in order.
+    happened: DefaultHasher,
     /// Agents that have ended, in whatever way.
     pub(crate) lives: u64,
     pub(crate) deaths: u64,
@@ -54,7 +57,7 @@ impl World {
     pub(crate) fn new(script: Script, base: Instant) -> World {
         let disk = SimDisk::new(script.seed ^ 0xd15c);
         let mut kubelet = Kubelet::new(&disk, script.max_files, script.conmon);
-        kubelet.poison = script.poison;
+        (kubelet.poison, kubelet.mixed) = (script.poison, script.mixed);
         kubelet.unix_ns = UNIX_START * 1_000_000_000;
         let mut server = DirectElasticsearch::new(script.seed);
         server.fates(fates(0));
@@ -70,6 +73,7 @@ impl World {
             power: false,
             outage: false,
             starts: 0,
+            happened: DefaultHasher::new(),
             lives: 0,
             deaths: 0,
             reached: BTreeMap::new(),
@@ -93,6 +97,7 @@ impl World {
             }
             let (pieces, steps) = (self.kubelet.truth.pieces.len(), self.kubelet.steps.clone());
             self.apply(op);
+            (at, self.now, self.disk.all_bytes()).hash(&mut self.happened);
             if self.trace {
                 for (step, count) in &self.kubelet.steps {
                     if steps.get(step) != Some(count) {
@@ -110,6 +115,20 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// The same for two runs when the same happened in both, and they ended alike.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = self.happened.clone();
+        (self.now, self.disk.all_bytes(), &self.violation).hash(&mut hasher);
+        (&self.reached, self.disk.reached(), &self.kubelet.steps).hash(&mut hasher);
+        for document in self.server.documents() {
+            (&document.index, &document.id, &document.source[..]).hash(&mut hasher);
+        }
+        if let Some(agent) = &self.agent {
+            format!("{:?}", *agent.board.ledger()).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     pub(crate) fn time(&self) -> Time {
@@ -509,6 +528,7 @@ impl World {
     }
 
     fn commit(&mut self, request: &Request, fault: Option<Fault>) -> RequestVerdict {
+        (&request.bytes, self.now).hash(&mut self.happened);
         self.remember(request);
         let before = self.server.conflicts();
         let filter = FILTER_PATH.trim_start_matches("filter_path=");

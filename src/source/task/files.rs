@@ -9,7 +9,8 @@ use crate::reader::FileState;
 use crate::record::{FileId, Span, Stamp};
 use crate::source::chain::{NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::disk::{GzipFile, Inflated, LogFile};
-use crate::source::tail::{Inode, Recent, Tail};
+use crate::source::fingerprint::fingerprint;
+use crate::source::tail::{Identity, Inode, Recent, Tail};
 use crate::telemetry::ledger::LostReason;
 use std::io;
 use std::time::Instant;
@@ -122,7 +123,10 @@ impl Instance {
         let step = match read {
             Err(error) => on_error(tail, place, desk, &error),
             Ok(read)
-                if (size < offset || read < recent || buffer[..recent] != *tail.recent.bytes())
+                if (size < offset
+                    || read < recent
+                    || buffer[..recent] != *tail.recent.bytes()
+                    || offset == 0 && is_another(tail.identity, &buffer[..read]))
                     && !mutant::is(Mutant::TruncationUnnoticed) =>
             {
                 desk.buffer = buffer;
@@ -330,6 +334,12 @@ impl Instance {
             Err(error) => Err(on_error(tail, place, desk, &error)),
         }
     }
+}
+
+/// The file was truncated, and has grown again, between the look at its first line and its first read.
+fn is_another(identity: Option<Identity>, head: &[u8]) -> bool {
+    let known = identity.map(|identity| identity.fingerprint);
+    fingerprint(head, false).is_some_and(|print| Some(print) != known)
 }
 
 /// No name leads to the file and it is not open: its rest is lost, unless it comes back compressed.

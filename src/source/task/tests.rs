@@ -411,6 +411,24 @@ fn a_truncated_file_begins_anew_even_when_it_has_grown_past_the_offset() {
     assert_eq!(bench.lost(), [("truncated", 0, 2)]);
 }
 
+/// Red when a file is read under an identity that its first line has not (`is_another`).
+#[test]
+fn a_file_that_is_truncated_before_its_first_read_gets_the_identity_of_its_new_first_line() {
+    let mut bench = Bench::new();
+    // Without a stamp it is not read before its identity is durable.
+    bench.append("0.log", "no stamp\n");
+    bench.turn();
+    fs::write(bench.path("0.log"), line(7)).unwrap();
+    bench.save();
+    bench.until("the new line", |bench| bench.came.len() == 1);
+    bench.save();
+    bench.crash();
+    for _ in 0..5 {
+        bench.turn();
+    }
+    assert_eq!((bench.came.len(), bench.came[0].1.as_str()), (1, "m7"));
+}
+
 #[test]
 fn the_same_first_line_in_a_truncated_file_gets_other_ids() {
     let mut bench = Bench::new();
