@@ -134,15 +134,19 @@ fn fresh_lines(world: &mut World, chance: &mut Chance) {
     }
 }
 
-/// After an orderly end with a healthy server nothing is sent again.
+/// After an orderly end with a healthy server nothing is sent again, wherever the last lines were when it began.
 fn stop_and_start(world: &mut World, chance: &mut Chance) {
     if world.violation.is_some() {
         return;
     }
+    for at in world.kubelet.running() {
+        world.kubelet.write_whole(at, chance);
+    }
+    world.pass(Duration::from_millis(chance.below(1_500)), chance);
     world.stop();
     world.conflicts_allowed = false;
     world.start();
-    world.pass(Duration::from_secs(8), chance);
+    world.pass(Duration::from_secs(12), chance);
 }
 
 fn is(found: &Result<longshore_kit::lines::Sequenced<'_>, Corrupt>, token: &Token) -> bool {
