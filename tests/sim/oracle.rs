@@ -49,11 +49,16 @@ fn order(world: &mut World) {
         .filter(|piece| piece.torn || piece.cut || piece.glued)
         .map(|piece| &piece.token)
         .collect();
-    let mut streams: BTreeMap<String, Vec<(String, String, u64)>> = BTreeMap::new();
+    let mut streams: BTreeMap<String, Vec<(String, String, u64, String)>> = BTreeMap::new();
     for document in world.server.documents() {
-        let found: Vec<_> = find_messages(&document.source).flatten().collect();
+        let found: Vec<_> = find_messages(&document.source).collect();
+        // Of what began with a damaged line, nobody knows how it began.
+        if found.iter().any(Result::is_err) {
+            continue;
+        }
         let tokens: Vec<Token> = found
             .iter()
+            .flatten()
             .map(|found| (found.stream.to_owned(), found.seq))
             .collect();
         let Some((stream, seq)) = tokens.first().cloned() else {
@@ -64,10 +69,12 @@ fn order(world: &mut World) {
         }
         let json: serde_json::Value = serde_json::from_slice(&document.source).unwrap_or_default();
         let time = json["@timestamp"].as_str().unwrap_or_default().to_owned();
-        streams
-            .entry(stream)
-            .or_default()
-            .push((time, document.id.clone(), seq));
+        streams.entry(stream).or_default().push((
+            time,
+            document.id.clone(),
+            seq,
+            String::from_utf8_lossy(&document.source).into_owned(),
+        ));
     }
     for (stream, mut documents) in streams {
         documents.sort();
@@ -206,8 +213,9 @@ fn tokens(world: &mut World, undisturbed: bool) {
             return;
         }
         // Known: a message whose parts lie in two files waits in the spool, and the power cut has taken the end of the second
-        // file, which is read again: its last part then arrives alone, under the id of the whole.
-        let id_taken = any_cut && piece.partial && is_id_taken(world, piece);
+        // file, which is read again: its last part then arrives alone, under the id of the whole. And a line that is glued to
+        // what the cut has left has no stamp of its own, so its id may be that of the line that was there before.
+        let id_taken = any_cut && (piece.partial || piece.glued) && is_id_taken(world, piece);
         if came == 0 && !letter && !piece.torn && !id_taken {
             let (bytes, seen) = lost.entry(piece.file).or_default();
             *bytes += piece.end - piece.start;

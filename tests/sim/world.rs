@@ -6,7 +6,7 @@ use crate::node::Kubelet;
 use crate::script::{Op, Script};
 use longshore::sink::elasticsearch::response::{FILTER_PATH, Problem, RequestVerdict, judge};
 use longshore_kit::chance::Chance;
-use longshore_kit::lines::MARK;
+use longshore_kit::lines::{MARK, Sequenced, find_messages};
 use longshore_kit::rude_elasticsearch::{DirectElasticsearch, Fates, Fault, Outlet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -569,6 +569,12 @@ impl World {
             let whole = truth.truncated.is_empty() && truth.pieces.iter().all(|piece| !piece.cut);
             let nul = !whole && (was.contains('\0') || is.contains('\0'));
             let apart = whole || last(&was) != last(&is);
+            // Or another line, glued to what the power left of the one before.
+            let glued = |found: Sequenced<'_>| {
+                let mut pieces = truth.pieces.iter().filter(|piece| piece.glued);
+                pieces.any(|piece| piece.token.0 == found.stream && piece.token.1 == found.seq)
+            };
+            let apart = apart && !(!whole && find_messages(document).flatten().any(glued));
             if apart && !nul && !was.ends_with(&is) && !is.ends_with(&was) {
                 let (was, is) = (
                     String::from_utf8_lossy(known).into_owned(),

@@ -303,7 +303,12 @@ impl Instance {
         }
         let tail = &mut self.chain.tails_mut()[at];
         let Some(name) = &tail.name else {
-            return Err(lost(tail, seen, place, desk));
+            let step = lost(tail, seen, place, desk);
+            // What was read of its last line is a line.
+            if let (Step::Restarted, Some(file), Some(state)) = (step, &mut tail.state, &mut self.state) {
+                desk.reader.on_file_end(file, state, desk.now);
+            }
+            return Err(step);
         };
         if desk.open_files >= desk.max_open_files {
             desk.starved = true;

@@ -317,3 +317,26 @@ fn a_file_that_is_rotated_and_compressed_while_it_is_closed_goes_on_in_its_gz() 
         assert_eq!((bench.lost(), bench.unknown()), (vec![], vec![]));
     }
 }
+
+/// Red without `on_file_end` where a closed file is given up: the ledger would miss the bytes of the torn line.
+#[test]
+fn the_torn_line_of_a_file_that_is_deleted_while_it_is_closed_ships() {
+    const ROTATED: &str = "0.log.20261121-100000";
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..2);
+    bench.append("0.log", line(2).trim_end());
+    bench.expect(2);
+    let source = &mut bench.source;
+    let app = source.containers.get_mut("shop_web_u1/app").unwrap();
+    let keys: Vec<u64> = app.instances[&0].descriptors.keys().collect();
+    app.close(0, keys[0], &mut source.desk);
+    // An empty file in its place does not end it.
+    // A successor that is still empty does not end it.
+    bench.rename("0.log", ROTATED);
+    bench.append("0.log", "");
+    bench.turn();
+    fs::remove_file(bench.path(ROTATED)).unwrap();
+    bench.expect(3);
+    assert_eq!(bench.lost(), []);
+    assert_eq!(bench.unknown().len(), 1, "it may have grown");
+}
