@@ -6,7 +6,7 @@ use crate::world::World;
 use longshore::checkpoint::snapshot::decode;
 use longshore::spool::losses::Reason;
 use longshore_kit::chance::Chance;
-use longshore_kit::lines::{Corrupt, find_messages};
+use longshore_kit::lines::{Corrupt, MARK, find_messages};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -52,10 +52,6 @@ fn order(world: &mut World) {
     let mut streams: BTreeMap<String, Vec<(String, String, u64, String)>> = BTreeMap::new();
     for document in world.server.documents() {
         let found: Vec<_> = find_messages(&document.source).collect();
-        // Of what began with a damaged line, nobody knows how it began.
-        if found.iter().any(Result::is_err) {
-            continue;
-        }
         let tokens: Vec<Token> = found
             .iter()
             .flatten()
@@ -68,6 +64,11 @@ fn order(world: &mut World) {
             continue;
         }
         let json: serde_json::Value = serde_json::from_slice(&document.source).unwrap_or_default();
+        // What begins with a damaged line has the time of that one.
+        let message = json["message"].as_str().unwrap_or_default();
+        if !message.starts_with(&format!("{MARK}{stream} n={seq} ")) {
+            continue;
+        }
         let time = json["@timestamp"].as_str().unwrap_or_default().to_owned();
         streams.entry(stream).or_default().push((
             time,
