@@ -7,9 +7,9 @@ use crate::tree::Tree;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use longshore::admin::{Facts, routes};
+use longshore::admin::routes;
 use longshore::telemetry::board::{
-    AgentStatus, Board, ContainerStatus, FilePath, FileStatus, HoldStatus, ReaderStatus, SinkStatus,
+    AgentStatus, Board, ContainerStatus, Facts, FilePath, FileStatus, HoldStatus, ReaderStatus, SinkStatus,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;

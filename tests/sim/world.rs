@@ -574,7 +574,7 @@ impl World {
                 let mut pieces = truth.pieces.iter().filter(|piece| piece.glued);
                 pieces.any(|piece| piece.token.0 == found.stream && piece.token.1 == found.seq)
             };
-            let apart = apart && !(!whole && find_messages(document).flatten().any(glued));
+            let apart = apart && (whole || !find_messages(document).flatten().any(glued));
             if apart && !nul && !was.ends_with(&is) && !is.ends_with(&was) {
                 let (was, is) = (
                     String::from_utf8_lossy(known).into_owned(),
