@@ -38,7 +38,7 @@ fn directory(name: &str) {
     }
 }
 
-/// `N.log`, `N.log.STAMP`, `N.log.STAMP.gz`; never what ends in `.tmp`, and no `.gz` without a stamp.
+/// `N.log`, `N.log.STAMP`, `N.log.STAMP.gz`, and a stamp is eight digits, `-`, six digits.
 fn log_file(name: &str) -> Option<LogName> {
     let digits = name.bytes().take_while(u8::is_ascii_digit).count();
     let restart = name[..digits].parse().ok()?;
@@ -48,12 +48,16 @@ fn log_file(name: &str) -> Option<LogName> {
     } else {
         let suffix = suffix.strip_prefix('.')?;
         let words: Vec<&str> = suffix.split('.').collect();
-        match words[..] {
-            [.., "tmp"] | [""] | ["gz"] | ["", "gz"] => return None,
-            [.., "gz"] => LogKind::Compressed {
-                stamp: words[..words.len() - 1].join("."),
+        let stamp = words[0].to_owned();
+        let digits =
+            |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+        match (stamp.split_once('-'), &words[1..]) {
+            (Some((day, time)), rest) if digits(day, 8) && digits(time, 6) => match rest {
+                [] => LogKind::Rotated { stamp },
+                ["gz"] => LogKind::Compressed { stamp },
+                _ => return None,
             },
-            _ => LogKind::Rotated { stamp: suffix.into() },
+            _ => return None,
         }
     };
     Some(LogName { restart, kind })

@@ -178,7 +178,9 @@ fn tokens(world: &mut World, undisturbed: bool) {
     let lettered = dead_letters(world);
     // What was read of a line before the file was truncated is a line.
     let truth = &world.kubelet.truth;
-    let is_torn = |piece: &&Piece| piece.torn || piece.split && truth.truncated.contains(&piece.file);
+    let is_torn = |piece: &&Piece| {
+        piece.torn || piece.cut || piece.glued || piece.split && truth.truncated.contains(&piece.file)
+    };
     let torn = truth.pieces.iter().filter(is_torn).count();
     if corrupt > torn {
         world.fail(format!("{corrupt} documents are damaged; {torn} lines were torn"));
@@ -199,8 +201,10 @@ fn tokens(world: &mut World, undisturbed: bool) {
         // Known: without a stamp in its first line a file is told by that line and its size; when the power is cut again it
         // counts as a new one.
         let headless = truth.headless.contains(&piece.file);
-        // The dead-letter file holds a document at least once: after a death before the ack it is tried again.
-        let tried_again = letter && came == 1 && world.lives > 1;
+        // The dead-letter file holds a document at least once: after a death before the ack it is tried again. And a server
+        // that finds a document too large, after it has stored it and has not said so, is believed.
+        let too_large = world.reached.contains_key("server: Refuse(TooLarge413)");
+        let tried_again = letter && came == 1 && (world.lives > 1 || too_large);
         if came + u64::from(letter) > 1 && !cut_apart && !tried_again && !glued && !headless {
             let token = &piece.token;
             let mut text = format!("{token:?} came {came} times; dead letter: {letter}");

@@ -44,7 +44,9 @@ impl Instance {
         let size = if tail.compressed { u64::MAX } else { tail.size };
         let fits = |entry: &Entry| {
             let same = |mark| marks.get(&entry.offset).map(|bytes| XxHash3_64::oneshot(bytes)) == Some(mark);
-            entry.offset <= size && (log.is_none() || entry.mark.is_none_or(same))
+            // Without a mark nothing but the size tells that the bytes before the offset are not others by now.
+            let same = entry.mark.map_or(entry.size <= size, same);
+            entry.offset <= size && (log.is_none() || same)
         };
         let claimed = desk.registry.claim(&self.key, print, tail.inode, fits);
         let claimed = claimed.or_else(|| claim_set_back(&self.key, tail, print, place, desk));
