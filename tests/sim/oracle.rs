@@ -296,7 +296,15 @@ fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option
     let truth = &world.kubelet.truth.pieces;
     let renewed = &world.kubelet.truth.renewed;
     let is_gone = |file: u64| !world.kubelet.is_there(file) || renewed.contains(&file);
-    let gone = truth.iter().filter(|piece| piece.cut || is_gone(piece.file));
+    // What was known of a file that a power cut has set back counts as lost, although it may begin with some of it.
+    let set_back: BTreeSet<u64> = truth
+        .iter()
+        .filter(|piece| piece.cut)
+        .map(|piece| piece.file)
+        .collect();
+    let gone = truth
+        .iter()
+        .filter(|piece| set_back.contains(&piece.file) || is_gone(piece.file));
     let twice: u64 = match undisturbed {
         true => gone
             .filter(|piece| piece.torn)
