@@ -90,7 +90,7 @@ struct Told {
 }
 
 impl Told {
-    /// From the lines of its log, each of which names the file and the byte.
+    /// From the lines of its log, each of which names the file and the byte, if it still has bytes.
     fn of(errors: &[String]) -> Told {
         let mut told = Told::default();
         for line in errors {
@@ -102,7 +102,8 @@ impl Told {
             let field = line.split("documents=").nth(1).unwrap_or_default();
             let digits: String = field.chars().take_while(char::is_ascii_digit).collect();
             told.documents += digits.parse().unwrap_or(0);
-            assert!(line.contains("byte"), "a place is named: {line}");
+            let is_placed = line.contains("byte") || line.contains("the file is gone");
+            assert!(is_placed, "a place is named: {line}");
         }
         told
     }
@@ -259,18 +260,26 @@ impl Scene {
 }
 
 impl Harm {
-    /// Lines that may be lost by this without being counted: those of a segment that was made in the last second, so that no
-    /// record names it yet.
+    /// Lines that may be lost by this without being counted: those that were confirmed in the last second before the death,
+    /// in the newest segment that the record names, or in one that it does not name yet.
     fn hides(&self, file: &Path) -> u64 {
         let number = file
             .file_name()
             .and_then(|name| name.to_str()?.strip_suffix(".segment"));
-        let (Harm::Delete, Some(number)) = (self, number) else {
+        let Some(number) = number.map(|number| number.trim_start_matches('0')) else {
             return 0;
         };
         let record = fs::read_to_string(file.with_file_name("delivered")).expect("the record of the spool");
-        let named = record.contains(&format!(" segment {} ", number.trim_start_matches('0')));
-        if named { 0 } else { SEGMENT_LINES }
+        let named = record.lines().filter_map(|line| {
+            let (_, segment) = line.split_once(" segment ")?;
+            segment.split(' ').next()?.parse::<u64>().ok()
+        });
+        let newest = named.max();
+        if newest.is_some_and(|newest| number.parse::<u64>().is_ok_and(|number| number < newest)) {
+            0
+        } else {
+            SEGMENT_LINES
+        }
     }
 
     fn do_to(&self, path: &Path) {
