@@ -177,8 +177,12 @@ impl<S> Chain<S> {
                 self.tails.iter().position(|tail| tail.rotation() == Some(stamp))
             }
             _ => {
+                // A file does not become the live one again once there is a younger one: another file has got its inode.
+                let live = file.log.kind == LogKind::Live;
+                let is_other = |at: usize| live && seen[at + 1..].contains(&true);
                 let by_inode = |(at, tail): (usize, &Tail<S>)| {
-                    (!tail.compressed && tail.inode == file.inode && !seen[at]).then_some(at)
+                    let same = !tail.compressed && tail.inode == file.inode && !seen[at];
+                    (same && !is_other(at)).then_some(at)
                 };
                 self.tails.iter().enumerate().rev().find_map(by_inode)
             }
@@ -319,7 +323,7 @@ mod tests {
         bench.chain.tails_mut()[0].finished = true;
         bench.list(&[("0.log.1", 1, 9), ("0.log", 2, 4)]);
         assert!(bench.chain.tails()[0].finished);
-        bench.list(&[("0.log.2", 2, 4), ("0.log", 1, 0)]);
+        bench.list(&[("0.log", 1, 0)]);
         let reused = bench.chain.tails().iter().find(|tail| tail.inode.ino == 1);
         assert!(reused.is_some_and(|tail| !tail.finished));
     }
@@ -357,6 +361,22 @@ mod tests {
         assert_eq!(bench.list(&[("0.log", 1, 9)]), 0);
         assert_eq!(bench.names(), ["0.log"]);
         assert!(!bench.complete(0));
+    }
+
+    /// Red without `is_other`: the live file would take the place of the removed one, before the younger one, and count as
+    /// complete.
+    #[test]
+    fn a_live_file_with_the_inode_of_a_removed_one_is_the_youngest() {
+        for removal_is_seen in [false, true] {
+            let mut bench = Bench::new();
+            bench.list(&[("0.log.1", 1, 0), ("0.log", 2, 5)]);
+            if removal_is_seen {
+                bench.list(&[("0.log", 2, 5)]);
+            }
+            assert_eq!(bench.list(&[("0.log.2", 2, 5), ("0.log", 1, 7)]), 1);
+            assert_eq!(bench.names(), ["-", "0.log.2", "0.log"]);
+            assert!(bench.complete(1) && !bench.complete(2));
+        }
     }
 
     #[test]
