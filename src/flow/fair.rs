@@ -6,9 +6,9 @@
 //! bodies within the shares never queue for long, however many containers want more; and a container
 //! that wants less than its quantum never waits behind one that wants more. What is read beyond the
 //! quantum is over the share: it goes into bodies of its own, which get the rest of what the sink
-//! takes, and only they wait in the spool.
+//! takes, and which wait in the spool; the others do so only when memory runs out without any of these.
 //!
-//! While nothing waits for the sink there are no shares: whoever calls does not ask. No clock, no
+//! While nothing waits for the sink, or the server is down, there are no shares: whoever calls does not ask. No clock, no
 //! list of containers: each one keeps its [`Credit`].
 
 use crate::record::{BatchSeq, Share};

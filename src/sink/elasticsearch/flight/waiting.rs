@@ -222,7 +222,8 @@ impl Flight {
     }
 
     /// A batch within the shares or another body, as `backlog_share` divides the slots; of the others by
-    /// turns a frame and a batch over its share. Of three slots or more, the last is not for the others, so that a batch within the shares finds one free.
+    /// turns a frame and a batch over its share. Of three slots or more, the last is not for the others, so that
+    /// a batch within the shares finds one free.
     fn next_unsent(&mut self) -> Option<Parcel> {
         let is_last = self.flying.len() + 1 == self.config.max_in_flight && self.config.max_in_flight > 2;
         let others = !(is_last && self.is_up());
