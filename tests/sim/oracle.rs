@@ -178,9 +178,7 @@ fn tokens(world: &mut World, undisturbed: bool) {
     let lettered = dead_letters(world);
     // What was read of a line before the file was truncated is a line.
     let truth = &world.kubelet.truth;
-    let is_torn = |piece: &&Piece| {
-        piece.torn || piece.cut || piece.glued || piece.split && truth.truncated.contains(&piece.file)
-    };
+    let is_torn = |piece: &&Piece| piece.torn || piece.split && truth.truncated.contains(&piece.file);
     let torn = truth.pieces.iter().filter(is_torn).count();
     if corrupt > torn {
         world.fail(format!("{corrupt} documents are damaged; {torn} lines were torn"));
