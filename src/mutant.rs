@@ -32,6 +32,8 @@ pub enum Mutant {
     LossNotRecorded,
     HoldDropped,
     LastSaveSkipped,
+    CopyForgotten,
+    UselessCopyKept,
     AckBeforeRoom,
     ChannelKept,
     GroupReplyLost,
@@ -42,7 +44,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every bug that one thread alone can show: for the simulator.
-    pub const ALL: [Mutant; 20] = [
+    pub const ALL: [Mutant; 22] = [
         Mutant::AckBeforeSync,
         Mutant::FolderNotSynced,
         Mutant::CheckpointAheadOfAck,
@@ -63,6 +65,8 @@ impl Mutant {
         Mutant::LossNotRecorded,
         Mutant::HoldDropped,
         Mutant::LastSaveSkipped,
+        Mutant::CopyForgotten,
+        Mutant::UselessCopyKept,
     ];
 
     /// Every bug that takes two threads: for `tests/model`.

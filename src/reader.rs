@@ -56,6 +56,8 @@ pub struct Reader {
     lines: u64,
     discard: bool,
     discarded: Discarded,
+    /// What is closed now is to be durable soon.
+    urgent: bool,
 }
 
 impl Reader {
@@ -77,6 +79,7 @@ impl Reader {
             lines: 0,
             discard: false,
             discarded: Discarded::default(),
+            urgent: false,
         }
     }
 
@@ -164,14 +167,16 @@ impl Reader {
         self.bodies.next_deadline()
     }
 
-    /// Closes the open bodies.
-    pub fn close_batch(&mut self) {
+    /// Closes the open bodies; `urgent`: they hold lines of deleted files.
+    pub fn close_batch(&mut self, urgent: bool) {
+        self.urgent = urgent;
         for share in [Share::Over, Share::Within] {
             if self.is_open(share) {
                 self.set_share(share);
                 self.close();
             }
         }
+        self.urgent = false;
     }
 
     /// Closes the open body of the present share.
@@ -181,7 +186,12 @@ impl Reader {
             let seq = self.next_seq;
             self.next_seq += 1;
             self.ready.push(Handout {
-                batch: Batch { seq, share, body },
+                batch: Batch {
+                    seq,
+                    share,
+                    urgent: self.urgent,
+                    body,
+                },
                 ranges,
                 joined,
             });

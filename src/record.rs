@@ -246,6 +246,8 @@ pub struct Batch {
     pub seq: BatchSeq,
     /// Whether it may wait in the spool while others do not.
     pub share: Share,
+    /// It has lines of deleted files: nobody can give them a second time, so it is to be durable soon.
+    pub urgent: bool,
     /// The documents.
     pub body: Body,
 }

@@ -13,6 +13,7 @@ mod container;
 mod deleted;
 mod descriptors;
 mod desk;
+mod ending;
 mod files;
 mod identity;
 mod instance;
@@ -54,8 +55,6 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 /// Deleted files that only we hold are drained for so long when the process ends.
 const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
-/// So often the last checkpoint is tried.
-const LAST_SAVES: u32 = 3;
 /// So many pod directories may be made between two listings.
 const MOST_BORN: usize = 10_000;
 /// A batch that waits for the sink's channel is offered again after this.
@@ -313,6 +312,9 @@ impl Source {
         }
         self.desk.blocked = blocked;
         self.desk.reader.poll(self.desk.now);
+        if std::mem::take(&mut self.desk.deleted_open) {
+            self.desk.reader.close_batch(true);
+        }
         self.collect();
         self.audit_when_due();
         self.save_when_due();
@@ -349,7 +351,7 @@ impl Source {
                 .on_handed_out(handout.batch.seq, &handout.ranges);
             self.desk.tracker.on_joined(handout.joined);
             self.desk.handed_out += handout.batch.body.source_bytes();
-            let Batch { seq, share, body } = &handout.batch;
+            let Batch { seq, share, body, .. } = &handout.batch;
             self.desk.shares.rounds.on_handed_out(*seq, *share);
             self.budget.take(body.resident_bytes(), *share);
             self.waiting.push_back(handout.batch);
@@ -432,62 +434,6 @@ impl Source {
     fn publish_ledger(&mut self) {
         let held = self.containers.values().map(|each| each.held_bytes()).sum();
         self.desk.publish_ledger(held);
-    }
-
-    /// The end begins. What was deleted since the last poll is seen only now.
-    pub fn begin_drain(&mut self, clock: Clock) {
-        self.desk.begin_turn(clock);
-        for container in self.containers.values_mut() {
-            container.list_when_due(&mut self.desk);
-        }
-    }
-
-    /// Reads a quantum of each file that only our descriptors keep; true when there is more.
-    pub fn drain_turn(&mut self, clock: Clock) -> bool {
-        self.desk.begin_turn(clock);
-        let mut more = false;
-        for container in self.containers.values_mut() {
-            more |= container.drain_deleted(&mut self.desk);
-        }
-        self.collect();
-        more
-    }
-
-    /// Closes the open batch and offers it; false while the sink's channel has no room for all batches.
-    pub fn close_batch(&mut self) -> bool {
-        self.desk.reader.close_batch();
-        self.collect();
-        self.offer();
-        self.waiting.is_empty()
-    }
-
-    /// Tells the sink that nothing more comes.
-    pub fn hang_up(&mut self) {
-        self.batches = self.batches.take().filter(|_| mutant::is(Mutant::ChannelKept));
-        self.publish_ledger();
-    }
-
-    /// After the last ack: whether the last checkpoint is still to be waited for. One that failed is
-    /// asked for again, a few times.
-    pub fn wants_last_save(&mut self, clock: Clock) -> bool {
-        let tries = if mutant::is(Mutant::LastSaveSkipped) {
-            0
-        } else {
-            LAST_SAVES
-        };
-        if self.desk.saving.is_none() && self.last_saves < tries && (self.last_saves == 0 || self.desk.dirty)
-        {
-            self.last_saves += 1;
-            self.begin_last_save(clock);
-        }
-        self.desk.saving.is_some()
-    }
-
-    fn begin_last_save(&mut self, clock: Clock) {
-        self.desk.begin_turn(clock);
-        if self.save().is_err() {
-            self.desk.saving = None;
-        }
     }
 }
 

@@ -8,7 +8,8 @@
 //! - A batch goes out at once when a send slot is free and no frame waits in the spool. While frames
 //!   wait, slots go to a frame and to a fresh batch by turns: the spool drains, and new lines are not
 //!   kept back until it has. Batches that find no slot go to the spool, newest first: when one has
-//!   waited for 2 s, or when half of the memory is in use. A short burst costs no disk write.
+//!   waited for 1 s, or when half of the memory is in use. A short burst costs no disk write.
+//! - What is still on its way after 1 s is copied to the spool and goes on ([`copies`]).
 //! - Batches over their containers' share ([`Share::Over`]) wait with the frames, by turns with them: a
 //!   batch within the shares finds a slot free, and goes to the spool only when no other is left to go.
 //! - Documents answered with *retry* ride again in a body of their own, after a delay. While too
@@ -28,7 +29,9 @@
 //! Not done here: re-sending refused documents in reduced form, a breaker per host, a limiter.
 
 mod action;
+mod copies;
 mod lanes;
+mod status;
 mod verdicts;
 mod waiting;
 
@@ -81,6 +84,8 @@ struct Parcel {
     share: Share,
     /// When it came into memory.
     since: Instant,
+    /// When it is to rest somewhere, or else to have a copy in the spool.
+    rest_by: Instant,
 }
 
 /// Whether whole requests get through.
@@ -145,6 +150,8 @@ pub struct Flight {
     delayed: Vec<(Instant, Parcel)>,
     flying: BTreeMap<ParcelId, Parcel>,
     writing: BTreeMap<ParcelId, Writing>,
+    /// Copies on their way to the spool, and of which parcel.
+    copies: BTreeMap<ParcelId, ParcelId>,
     /// Found no place before the end of the process.
     unsaved: Unsaved,
     /// Frames that wait in the spool, those of lanes aside.
@@ -179,6 +186,7 @@ impl Flight {
             delayed: Vec::new(),
             flying: BTreeMap::new(),
             writing: BTreeMap::new(),
+            copies: BTreeMap::new(),
             unsaved: Unsaved::default(),
             frames: VecDeque::new(),
             reading: None,
@@ -205,7 +213,10 @@ impl Flight {
             return;
         }
         self.settlement.open(origin, batch.body.documents());
-        let parcel = self.parcel(origin, batch.body, true, (permit, batch.share), now);
+        let mut parcel = self.parcel(origin, batch.body, true, (permit, batch.share), now);
+        if batch.urgent {
+            parcel.rest_by = now;
+        }
         self.wait_for_slot(parcel);
     }
 
@@ -246,6 +257,9 @@ impl Flight {
 
     /// A spool write ended: the frame's number after the sync, or `None` when there is no room.
     pub fn on_spooled(&mut self, parcel: ParcelId, frame: Option<FrameSeq>, at: Moment) {
+        if self.on_copied(parcel, frame, at) {
+            return;
+        }
         let Some(Writing::Spool { parcel, lane }) = self.writing.remove(&parcel) else {
             return;
         };
@@ -326,6 +340,7 @@ impl Flight {
             return Some(action);
         }
         self.spill(now);
+        self.copy(now);
         self.actions.pop_front()
     }
 
@@ -341,65 +356,16 @@ impl Flight {
             .chain(self.lanes.next_deadline())
             .chain(down)
             .chain(self.room.until())
-            .chain(self.spill_due());
+            .chain(self.spill_due())
+            .chain(self.copy_due());
         all.filter(|at| self.polled.is_none_or(|polled| *at > polled))
             .min()
     }
 
     /// True when nothing is in memory or on its way to the disk.
     pub fn is_idle(&self) -> bool {
-        self.parcels().next().is_none() && self.reading.is_none() && self.actions.is_empty()
-    }
-
-    /// Whether whole requests get through.
-    pub fn health(&self) -> &Health {
-        &self.health
-    }
-
-    /// The indices on hold.
-    pub fn holds(&self) -> impl Iterator<Item = Hold<'_>> {
-        self.lanes.holds()
-    }
-
-    /// Requests without an answer.
-    pub fn flying(&self) -> usize {
-        self.flying.len()
-    }
-
-    /// Frames that wait to be sent, those on hold aside.
-    pub fn waiting_frames(&self) -> usize {
-        self.frames.len() + self.lanes.open_frames() + usize::from(self.reading.is_some())
-    }
-
-    /// True when a spool write found no room, and documents still want one.
-    pub fn is_spool_full(&self) -> bool {
-        self.room != Room::Open
-    }
-
-    /// True while bodies wait that were never sent: the server takes less than is read. Those in lanes do not
-    /// count; and a server that is down takes nothing from anybody: then few large frames serve the disk best.
-    pub fn is_pressed(&self) -> bool {
-        let unsent = !self.fresh.is_empty() || !self.over.is_empty() || !self.loaded.is_empty();
-        self.is_up() && (unsent || self.waiting_frames() > 0 || self.is_spooling())
-    }
-
-    /// True when the last dead letters found no room.
-    pub fn is_dead_letter_full(&self) -> bool {
-        self.dead_letter_full
-    }
-
-    /// What would be lost with the memory: documents of batches that rest nowhere. (Those of frames
-    /// are still in the spool.)
-    pub fn unsaved(&self) -> Unsaved {
-        let mut unsaved = self.unsaved;
-        for parcel in self
-            .parcels()
-            .filter(|parcel| matches!(parcel.origin, Origin::Batch(_)))
-        {
-            unsaved.documents += parcel.body.documents() as u64;
-            unsaved.bytes += parcel.body.source_bytes();
-        }
-        unsaved
+        let still = self.copies.is_empty() && self.reading.is_none() && self.actions.is_empty();
+        still && self.parcels().next().is_none()
     }
 
     fn on_down(&mut self, mut parcel: Parcel, problem: Problem, hold: bool, is_probe: bool, at: Moment) {
@@ -444,6 +410,7 @@ impl Flight {
             permit,
             share,
             since,
+            rest_by: since + copies::REST_WAIT,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::checkpoint::tracker::Offsets;
 use crate::mutant::{self, Mutant};
 use crate::reader::FileState;
 use crate::record::{Stamp, Stream};
+use crate::source::disk::LogFolders;
 use crate::source::tail::{RECENT_BYTES, Tail};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub(super) fn entries(containers: &mut BTreeMap<Arc<str>, Box<Container>>, desk:
     for container in containers.values() {
         for instance in container.instances.values() {
             for tail in instance.chain.tails() {
-                entries.extend(entry(&container.place, instance, tail, &offsets));
+                entries.extend(entry(&container.place, instance, tail, &offsets, &desk.folders));
             }
         }
     }
@@ -73,7 +74,13 @@ fn offsets(containers: &BTreeMap<Arc<str>, Box<Container>>, desk: &mut Desk) -> 
     offsets
 }
 
-fn entry(place: &Place, instance: &Instance, tail: &Tail<FileState>, offsets: &Offsets) -> Option<Entry> {
+fn entry(
+    place: &Place,
+    instance: &Instance,
+    tail: &Tail<FileState>,
+    offsets: &Offsets,
+    folders: &LogFolders,
+) -> Option<Entry> {
     let identity = tail.identity?;
     let file = tail.state.as_ref()?;
     let (offset, last_stamp) = *offsets.get(&file.id())?;
@@ -94,7 +101,8 @@ fn entry(place: &Place, instance: &Instance, tail: &Tail<FileState>, offsets: &O
         ino: inode.ino,
         first_seen: identity.first_seen,
         last_stamp: last_stamp.map(|stamp| (stamp.secs, stamp.nanos)),
-        mark: mark(instance, tail, file, offset),
+        mark: mark(instance, tail, file, offset)
+            .or_else(|| mark_by_name(place, instance, tail, offset, folders)),
         cuts: cuts
             .map(|cut| CutEntry {
                 stderr: cut.stream == Stream::Stderr,
@@ -117,4 +125,21 @@ fn mark(instance: &Instance, tail: &Tail<FileState>, file: &FileState, offset: u
         Source::Plain(log) => mark_of(log, offset),
         Source::Gzip(_) => None,
     }
+}
+
+/// The same of a file whose descriptor was closed while bytes of it were on their way: it is opened for that. Without a mark
+/// nobody could tell, after a power cut, whether the bytes before the offset are still those that were read.
+fn mark_by_name(
+    place: &Place,
+    instance: &Instance,
+    tail: &Tail<FileState>,
+    offset: u64,
+    folders: &LogFolders,
+) -> Option<u64> {
+    if tail.compressed || instance.descriptors.contains_key(&tail.key) {
+        return None;
+    }
+    let name = tail.name.as_deref()?;
+    let log = folders.open(&format!("{}/{name}", place.path)).ok()?;
+    (log.inode == tail.inode).then(|| mark_of(&log, offset))?
 }

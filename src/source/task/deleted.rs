@@ -186,6 +186,7 @@ impl Instance {
             }
             desk.next_save();
             desk.deleted_at = desk.now;
+            desk.deleted_open = true;
         }
     }
 

@@ -136,6 +136,7 @@ impl Instance {
             Ok(read) => {
                 let chunk = &buffer[recent..read];
                 desk.reader.on_chunk(file, state, chunk, desk.now);
+                desk.deleted_open |= tail.name.is_none();
                 tail.recent.push(chunk);
                 tail.own_size = size;
                 tail.last_growth = desk.now;

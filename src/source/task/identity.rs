@@ -5,6 +5,7 @@ use super::desk::{Desk, QUANTUM};
 use super::files::{Descriptor, Source, Step, is_about_the_file, lost, on_damaged, on_error};
 use super::instance::{Instance, become_compressed};
 use crate::checkpoint::snapshot::Entry;
+use crate::parse::docker;
 use crate::reader::{Cut, FileState};
 use crate::record::{FileId, Span, Stamp};
 use crate::source::disk::{Inflated, LogFile};
@@ -49,7 +50,7 @@ impl Instance {
             entry.offset <= size && (log.is_none() || same)
         };
         let claimed = desk.registry.claim(&self.key, print, tail.inode, fits);
-        let claimed = claimed.or_else(|| claim_set_back(&self.key, tail, print, place, desk));
+        let claimed = claimed.or_else(|| claim_set_back(&self.key, tail, print, &head, place, desk));
         let (identity, offset, last_stamp, cuts) = match claimed {
             Some(entry) => {
                 if tail.compressed {
@@ -251,6 +252,15 @@ fn first_stamp(head: &[u8], desk: &mut Desk) -> Option<Stamp> {
     desk.cri.parse(line).map(|line| line.stamp)
 }
 
+/// The stamps of the lines that have one.
+fn stamps(head: &[u8], desk: &mut Desk) -> impl Iterator<Item = Stamp> {
+    let lines = head.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| {
+        let cri = desk.cri.parse(line).map(|line| line.stamp);
+        cri.or_else(|| docker::parse(line).map(|line| line.stamp))
+    })
+}
+
 /// A file that no checkpoint knows. When its identity or its beginning cannot be found again in its bytes, it waits until
 /// they are durable.
 fn begin(
@@ -280,16 +290,21 @@ fn begin(
 /// The entry of a file that a power loss has set back: the same inode begins with the same line, stamp included, but other
 /// bytes stand where its offset is, or none (nobody syncs container logs). Which of them are the old ones cannot be told,
 /// so the file is read again from its beginning under its old identity: what was delivered has the same ids again and is
-/// not stored twice. Without a stamp equal lines could not be told apart, and the file counts as a new one.
+/// not stored twice. Where the first line has no stamp (it was damaged by a power loss before), one of the lines after it has to
+/// have one, and not a later one than the last that was read: what was written since the file began anew is later. A file
+/// without any counts as a new one, because equal lines could not be told apart.
 fn claim_set_back(
     instance: &InstanceKey,
     tail: &Tail<FileState>,
     print: Fingerprint,
+    head: &[u8],
     place: &Place,
     desk: &mut Desk,
 ) -> Option<Entry> {
-    tail.first_stamp?;
-    let same = |entry: &Entry| entry.ino != 0 && (entry.dev, entry.ino) == (tail.inode.dev, tail.inode.ino);
+    let first = stamps(head, desk).next()?;
+    let is_old = |entry: &Entry| tail.first_stamp.is_some() || entry.last_stamp() >= Some(first);
+    let same_inode = |entry: &Entry| (entry.dev, entry.ino) == (tail.inode.dev, tail.inode.ino);
+    let same = |entry: &Entry| entry.ino != 0 && same_inode(entry) && is_old(entry);
     let mut entry = desk.registry.claim(instance, print, tail.inode, same)?;
     let file = FileId(0);
     let (start, end) = (entry.offset, entry.size.max(entry.offset));

@@ -25,6 +25,8 @@ struct Bench {
     saves: Receiver<(u64, Checkpoint)>,
     /// Documents that came, as (id, message).
     came: Vec<(String, String)>,
+    /// How many of them in urgent batches.
+    urgent: usize,
     acking: bool,
     saving: bool,
     unacked: Vec<Ack>,
@@ -110,6 +112,7 @@ impl Bench {
             batches,
             saves,
             came: Vec::new(),
+            urgent: 0,
             acking: true,
             saving: true,
             unacked: Vec::new(),
@@ -175,6 +178,7 @@ impl Bench {
         while let Ok(batch) = self.batches.try_recv() {
             let text = crate::codec::gzip::inflate(&batch.body).unwrap();
             self.came.extend(documents(&text));
+            self.urgent += if batch.urgent { batch.body.documents() } else { 0 };
             self.source.budget.give(batch.body.resident_bytes(), batch.share);
             self.unacked.push(Ack { batch: batch.seq });
             let board = Arc::clone(&self.source.desk.board);

@@ -52,6 +52,7 @@ impl Rig {
             Batch {
                 seq: self.batches,
                 share: Share::Within,
+                urgent: false,
                 body,
             },
             self.now,

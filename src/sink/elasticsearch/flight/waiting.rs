@@ -1,6 +1,7 @@
 //! What waits in memory: which body is sent or read next, and which is pushed out to the spool.
 
-use super::{Action, Flight, Health, Moment, Parcel, Phase, Writing};
+use super::copies::REST_WAIT;
+use super::{Action, Flight, Health, Moment, Parcel, ParcelId, Phase, Writing};
 use crate::record::{FrameSeq, Origin, Share};
 use crate::sink::elasticsearch::response::Problem;
 use std::collections::VecDeque;
@@ -8,9 +9,6 @@ use std::time::{Duration, Instant};
 
 /// How long a full spool is left alone before the next try.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a fresh batch waits for a slot in memory, where a crash would make it be read again.
-const SLOT_WAIT: Duration = Duration::from_secs(2);
 
 /// Bodies that wait for another attempt before nothing new is sent, however small they are.
 const MAX_DELAYED: usize = 256;
@@ -30,6 +28,13 @@ pub(super) enum Room {
 }
 
 impl Room {
+    /// A body found no room.
+    pub(super) fn full(now: Instant) -> Room {
+        Room::Full {
+            until: now + FULL_PAUSE,
+        }
+    }
+
     /// A frame was delivered: that may have made room.
     pub(super) fn on_frame_done(&mut self) {
         if *self != Room::Open {
@@ -48,11 +53,23 @@ impl Room {
 impl Flight {
     /// Every parcel in memory.
     pub(super) fn parcels(&self) -> impl Iterator<Item = &Parcel> {
+        self.in_memory().chain(self.writing.values().map(Writing::parcel))
+    }
+
+    /// Every parcel but those that wait for the disk.
+    pub(super) fn in_memory(&self) -> impl Iterator<Item = &Parcel> {
         let fresh = self.fresh.iter().chain(&self.over);
         let waiting = fresh.chain(&self.loaded).chain(&self.due);
         let delayed = self.delayed.iter().map(|(_, parcel)| parcel);
-        let writing = self.writing.values().map(Writing::parcel);
-        waiting.chain(delayed).chain(self.flying.values()).chain(writing)
+        waiting.chain(delayed).chain(self.flying.values())
+    }
+
+    pub(super) fn in_memory_mut(&mut self, id: ParcelId) -> Option<&mut Parcel> {
+        let fresh = self.fresh.iter_mut().chain(&mut self.over);
+        let waiting = fresh.chain(&mut self.loaded).chain(&mut self.due);
+        let delayed = self.delayed.iter_mut().map(|(_, parcel)| parcel);
+        let mut all = waiting.chain(delayed).chain(self.flying.values_mut());
+        all.find(|parcel| parcel.id == id)
     }
 
     /// Moves what has waited long enough.
@@ -126,10 +143,13 @@ impl Flight {
         while self.spool_may_take()
             && let Some(parcel) = self.next_to_spill(now)
         {
-            let action = self.write_spool(parcel, None);
-            self.actions.push_back(action);
+            if let Some(parcel) = self.leave(parcel, now) {
+                let action = self.write_spool(parcel, None);
+                self.actions.push_back(action);
+            }
         }
-        let needed = self.waiting() > 0 || !self.delayed.is_empty() || self.is_spooling();
+        let waits = self.waiting() > 0 || !self.delayed.is_empty() || !self.copies.is_empty();
+        let needed = waits || self.is_spooling();
         if self.room == Room::Trying && !needed {
             self.room = Room::Open;
         }
@@ -137,9 +157,7 @@ impl Flight {
 
     /// A body found the spool full.
     pub(super) fn on_no_room(&mut self, parcel: Parcel, lane: Option<(String, Problem)>, at: Moment) {
-        self.room = Room::Full {
-            until: at.now + FULL_PAUSE,
-        };
+        self.room = Room::full(at.now);
         if let Some((index, _)) = &lane {
             self.lanes.on_not_spooled(index);
         }
@@ -276,10 +294,10 @@ impl Flight {
             .any(|writing| matches!(writing, Writing::Spool { .. }))
     }
 
-    fn spool_may_take(&self) -> bool {
+    pub(super) fn spool_may_take(&self) -> bool {
         match self.room {
             Room::Open => true,
-            Room::Trying => !self.is_spooling() || self.phase == Phase::Saving,
+            Room::Trying => self.phase == Phase::Saving || !self.is_spooling() && self.copies.is_empty(),
             Room::Full { .. } => self.phase == Phase::Saving,
         }
     }
@@ -329,25 +347,22 @@ impl Flight {
 
     fn late(&self, queue: &VecDeque<Parcel>) -> Option<Instant> {
         let oldest = queue.front().filter(|_| queue.len() > self.config.max_in_flight);
-        oldest.map(|parcel| parcel.since + SLOT_WAIT)
+        oldest.map(|parcel| parcel.since + REST_WAIT)
     }
 
     /// Whole frames go back: they are on disk already and only have to be read again.
     fn put_frames_back(&mut self, now: Instant) {
-        let mut frames = Vec::new();
-        let mut stays = |parcel: &Parcel| match parcel.origin {
-            Origin::Frame(frame) if parcel.whole => {
-                frames.push(frame);
-                false
-            }
-            Origin::Frame(_) | Origin::Batch(_) => true,
-        };
-        self.loaded.retain(&mut stays);
-        self.due.retain(&mut stays);
-        self.delayed.retain(|(_, parcel)| stays(parcel));
-        for frame in frames {
-            self.settlement.abandon(Origin::Frame(frame));
-            self.put_back(frame, now);
+        let is_kept = |parcel: &Parcel| parcel.whole && matches!(parcel.origin, Origin::Frame(_));
+        let mut leaving = Vec::new();
+        for queue in [&mut self.loaded, &mut self.due, &mut self.over, &mut self.fresh] {
+            let (kept, stays) = std::mem::take(queue).into_iter().partition(is_kept);
+            *queue = stays;
+            leaving.push(kept);
+        }
+        let delayed = self.delayed.extract_if(.., |(_, parcel)| is_kept(parcel));
+        leaving.push(delayed.map(|(_, parcel)| parcel).collect());
+        for parcel in leaving.into_iter().flatten() {
+            self.leave(parcel, now);
         }
     }
 }

@@ -156,6 +156,7 @@ impl Rig {
             .blocking_send(Batch {
                 seq: self.sent_batches,
                 share: Share::Within,
+                urgent: false,
                 body,
             })
             .unwrap();

@@ -110,6 +110,25 @@ fn a_file_that_is_there_as_gz_is_not_lost() {
     bench.expect(6);
 }
 
+/// Red when the turn that reads a deleted file leaves its lines in the open body.
+#[test]
+fn what_is_read_of_a_deleted_file_is_urgent() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..1);
+    bench.expect(1);
+    block(&mut bench);
+    bench.log("0.log", 1..4);
+    bench.turn();
+    assert_eq!(bench.urgent, 0);
+    fs::remove_file(bench.path("0.log")).unwrap();
+    unblock(&mut bench);
+    bench.expect(4);
+    assert_eq!(bench.urgent, 3);
+    bench.log("1.log", 4..5);
+    bench.expect(5);
+    assert_eq!(bench.urgent, 3);
+}
+
 /// Red without `on_nameless`: the size of the last look would be on record.
 #[test]
 fn what_a_deleted_file_has_left_is_on_record_when_the_process_dies() {

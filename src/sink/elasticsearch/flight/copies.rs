@@ -1,0 +1,100 @@
+//! Bodies that stay in memory while a copy of them goes to the spool.
+//!
+//! A body that does not come to rest holds back the checkpoint of its files (it has one offset for each), and with it all
+//! that is delivered behind it: after a crash everything would be sent again. So a body that is still on its way
+//! [`REST_WAIT`] after it came, and at once one with lines of deleted files, is copied. When the copy is synced the batch
+//! is acked, and the body goes on as if it had been read back from the spool: whatever becomes of its documents settles
+//! the frame. What is sent again after a crash is so bounded by what came within that time and one checkpoint's interval.
+//!
+//! The body keeps its part of the memory budget until it leaves. A copy counts as sent, and is not evicted. When the body is
+//! answered before its copy is synced, the copy has no use, and is done at once.
+
+use super::waiting::Room;
+use super::{Action, Flight, Moment, Parcel, ParcelId, Phase};
+use crate::mutant::{self, Mutant};
+use crate::record::{Body, Fate, FrameSeq, Origin};
+use std::time::{Duration, Instant};
+
+/// A body that came so long ago and rests nowhere is copied: the interval of the checkpoints.
+pub(super) const REST_WAIT: Duration = Duration::from_secs(1);
+
+impl Flight {
+    /// Begins the copies that are due.
+    pub(super) fn copy(&mut self, now: Instant) {
+        while self.phase != Phase::Saving
+            && self.spool_may_take()
+            && let Some((id, body)) = self.next_to_copy(now)
+        {
+            self.next_parcel += 1;
+            let copy = self.next_parcel;
+            self.copies.insert(copy, id);
+            self.actions.push_back(Action::Spool {
+                parcel: copy,
+                body,
+                lane: None,
+                sent: true,
+            });
+        }
+    }
+
+    fn next_to_copy(&self, now: Instant) -> Option<(ParcelId, Body)> {
+        let due = self.uncopied().find(|parcel| parcel.rest_by <= now)?;
+        Some((due.id, due.body.clone()))
+    }
+
+    /// When the next copy is due.
+    pub(super) fn copy_due(&self) -> Option<Instant> {
+        self.uncopied().map(|parcel| parcel.rest_by).min()
+    }
+
+    /// Bodies that rest nowhere, and of which no copy is being made.
+    fn uncopied(&self) -> impl Iterator<Item = &Parcel> {
+        let uncopied = |parcel: &&Parcel| {
+            matches!(parcel.origin, Origin::Batch(_)) && !self.copies.values().any(|of| *of == parcel.id)
+        };
+        let any = !mutant::is(Mutant::CopyForgotten);
+        self.in_memory().filter(uncopied).filter(move |_| any)
+    }
+
+    /// A body leaves memory: it lies in the spool already, or its copy is on the way there. Gives it back otherwise.
+    pub(super) fn leave(&mut self, parcel: Parcel, now: Instant) -> Option<Parcel> {
+        if let (Origin::Frame(frame), true) = (parcel.origin, parcel.whole) {
+            self.settlement.abandon(parcel.origin);
+            self.put_back(frame, now);
+            self.release(parcel.permit, parcel.share);
+            return None;
+        }
+        let copy = self.copies.iter().find(|(_, of)| **of == parcel.id);
+        let Some(copy) = copy.map(|(copy, _)| *copy) else {
+            return Some(parcel);
+        };
+        self.copies.remove(&copy);
+        self.writing
+            .insert(copy, super::Writing::Spool { parcel, lane: None });
+        None
+    }
+
+    /// A copy is synced under this number, or found no room. False when it is none.
+    pub(super) fn on_copied(&mut self, copy: ParcelId, frame: Option<FrameSeq>, at: Moment) -> bool {
+        let Some(id) = self.copies.remove(&copy) else {
+            return false;
+        };
+        let Some(frame) = frame else {
+            self.room = Room::full(at.now);
+            return true;
+        };
+        self.room = Room::Open;
+        let Some(parcel) = self.in_memory_mut(id) else {
+            if !mutant::is(Mutant::UselessCopyKept) {
+                self.actions.push_back(Action::FrameDone(frame));
+            }
+            return true;
+        };
+        let (documents, bytes) = (parcel.body.documents(), parcel.body.source_bytes());
+        let batch = std::mem::replace(&mut parcel.origin, Origin::Frame(frame));
+        parcel.whole = true;
+        self.settlement.open(Origin::Frame(frame), documents);
+        self.rest(batch, Fate::Spooled, documents, bytes, at.now);
+        true
+    }
+}
