@@ -7,18 +7,15 @@
 //! packages that `tests/stack install conmon` installs; it tells so where they are missing.
 
 use std::cell::Cell;
-use std::error::Error;
-use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::lines::cri::rotation_stamp;
+use crate::runtime::{RuntimeError, failed, find, make_root, needs_root, poll_until};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -26,32 +23,6 @@ use tempfile::TempDir;
 
 /// For things that take milliseconds on an idle machine: a container's birth, a reopened log, a reaped process.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(5);
-
-/// What the container finds in `/bin`, all of them busybox.
-const APPLETS: [&str; 20] = [
-    "sh", "awk", "cat", "date", "dd", "echo", "false", "grep", "head", "kill", "ls", "printf", "sed", "seq",
-    "sleep", "tr", "true", "usleep", "wc", "yes",
-];
-
-/// Why there is no container, or what went wrong with it.
-#[derive(Debug)]
-pub enum ConmonError {
-    /// A program or the privilege is missing; the text says which and what to do.
-    Missing(String),
-    /// A step failed; the text says which, with the runtime's own words where it has some.
-    Failed(String),
-}
-
-impl fmt::Display for ConmonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(what) | Self::Failed(what) => f.write_str(what),
-        }
-    }
-}
-
-impl Error for ConmonError {}
 
 /// `<pod_logs_dir>/<namespace>_<pod>_<uid>/<container>/<restart>.log`, as the kubelet names it.
 pub fn log_path(pod_logs_dir: &Path, pod: [&str; 3], container: &str, restart: u32) -> PathBuf {
@@ -78,7 +49,7 @@ impl Conmon {
     ///
     /// # Errors
     /// As [`Conmon::run`].
-    pub fn run_script(log: &Path, script: &str) -> Result<Self, ConmonError> {
+    pub fn run_script(log: &Path, script: &str) -> Result<Self, RuntimeError> {
         Self::run(log, &["/bin/sh", "-c", script])
     }
 
@@ -87,8 +58,8 @@ impl Conmon {
     /// It returns when the program runs; lines may follow at any time after.
     ///
     /// # Errors
-    /// [`ConmonError::Missing`] where conmon, runc, a static busybox or root is missing.
-    pub fn run(log: &Path, argv: &[&str]) -> Result<Self, ConmonError> {
+    /// [`RuntimeError::Missing`] where conmon, runc, a static busybox or root is missing.
+    pub fn run(log: &Path, argv: &[&str]) -> Result<Self, RuntimeError> {
         let tools = Tools::find()?;
         let container = prepare(tools, log, argv).map_err(|e| failed("prepare container", &e))?;
         container.launch()?;
@@ -107,7 +78,7 @@ impl Conmon {
     ///
     /// # Errors
     /// When the rename fails or conmon does not reopen the log in time.
-    pub fn rotate(&self) -> Result<PathBuf, ConmonError> {
+    pub fn rotate(&self) -> Result<PathBuf, RuntimeError> {
         let rotated = self.next_rotated_name();
         fs::rename(&self.log, &rotated).map_err(|e| failed("rename log", &e))?;
         let reopened = self.reopen();
@@ -121,13 +92,13 @@ impl Conmon {
     ///
     /// # Errors
     /// When it has not ended within `timeout`.
-    pub fn wait(&self, timeout: Duration) -> Result<i32, ConmonError> {
+    pub fn wait(&self, timeout: Duration) -> Result<i32, RuntimeError> {
         let deadline = Instant::now() + timeout;
         let exit_file = self.dir.path().join("exit").join(&self.id);
         poll_until(deadline, || {
             exit_code(&exit_file).filter(|_| !self.conmon_lives())
         })
-        .ok_or_else(|| ConmonError::Failed(format!("container {} has not ended in {timeout:?}", self.id)))
+        .ok_or_else(|| RuntimeError::Failed(format!("container {} has not ended in {timeout:?}", self.id)))
     }
 
     /// Whether the container's program has ended. The log may still lack its last lines: see [`Conmon::wait`].
@@ -135,7 +106,7 @@ impl Conmon {
         self.dir.path().join("exit").join(&self.id).exists()
     }
 
-    fn launch(&self) -> Result<(), ConmonError> {
+    fn launch(&self) -> Result<(), RuntimeError> {
         let dir = self.dir.path();
         let said = dir.join("said");
         let output = fs::File::create(&said).map_err(|e| failed("prepare container", &e))?;
@@ -180,7 +151,7 @@ impl Conmon {
         };
         if !status.success() || poll_until(Instant::now() + STEP_TIMEOUT, made).is_none() {
             let said = fs::read_to_string(&said).unwrap_or_default();
-            return Err(ConmonError::Failed(format!(
+            return Err(RuntimeError::Failed(format!(
                 "conmon made no container ({status}): {}",
                 said.trim()
             )));
@@ -188,7 +159,7 @@ impl Conmon {
         self.runc(&["start", &self.id])
     }
 
-    fn runc(&self, args: &[&str]) -> Result<(), ConmonError> {
+    fn runc(&self, args: &[&str]) -> Result<(), RuntimeError> {
         let answer = Command::new(&self.tools.runc)
             .arg("--root")
             .arg(self.dir.path().join("runc"))
@@ -200,7 +171,7 @@ impl Conmon {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&answer.stderr);
-        Err(ConmonError::Failed(format!(
+        Err(RuntimeError::Failed(format!(
             "runc {}: {}",
             args.join(" "),
             said.trim()
@@ -221,7 +192,7 @@ impl Conmon {
         PathBuf::from(name)
     }
 
-    fn reopen(&self) -> Result<(), ConmonError> {
+    fn reopen(&self) -> Result<(), RuntimeError> {
         let deadline = Instant::now() + STEP_TIMEOUT;
         let ctl = self.dir.path().join("b/ctl");
         // A FIFO without a reader blocks its writer for ever; non-blocking it says ENXIO instead.
@@ -238,7 +209,7 @@ impl Conmon {
         if self.log.exists() {
             return Ok(());
         }
-        Err(ConmonError::Failed(format!(
+        Err(RuntimeError::Failed(format!(
             "conmon did not reopen {}",
             self.log.display()
         )))
@@ -282,12 +253,9 @@ struct Tools {
 }
 
 impl Tools {
-    fn find() -> Result<Self, ConmonError> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(ConmonError::Missing(
-                "conmon needs root to run a container".to_owned(),
-            ));
-        }
+    fn find() -> Result<Self, RuntimeError> {
+        needs_root("conmon")?;
+        let find = |tool| find(tool, "conmon");
         Ok(Self {
             conmon: find("conmon")?,
             runc: find("runc")?,
@@ -296,37 +264,13 @@ impl Tools {
     }
 }
 
-/// Looks in PATH and in the sbin directories, which a service's PATH may lack.
-fn find(tool: &str) -> Result<PathBuf, ConmonError> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
-    let mut candidates = std::env::split_paths(&path).chain(more).map(|dir| dir.join(tool));
-    candidates.find(|file| file.is_file()).ok_or_else(|| {
-        ConmonError::Missing(format!(
-            "conmon not installed ({tool} is missing); run: tests/stack install conmon"
-        ))
-    })
-}
-
 fn prepare(tools: Tools, log: &Path, argv: &[&str]) -> io::Result<Conmon> {
     // Short: the attach socket's path must fit into 108 bytes.
     let dir = tempfile::Builder::new().prefix("cm").tempdir()?;
-    let bin = dir.path().join("b/rootfs/bin");
-    for made in [
-        "b/rootfs/bin",
-        "b/rootfs/proc",
-        "b/rootfs/dev",
-        "b/rootfs/tmp",
-        "exit",
-        "sock",
-        "runc",
-    ] {
-        fs::create_dir_all(dir.path().join(made))?;
+    for made in ["exit", "sock", "runc"] {
+        fs::create_dir(dir.path().join(made))?;
     }
-    fs::copy(&tools.busybox, bin.join("busybox"))?;
-    for applet in APPLETS {
-        symlink("busybox", bin.join(applet))?;
-    }
+    make_root(&dir.path().join("b/rootfs"), &tools.busybox)?;
     fs::write(dir.path().join("b/config.json"), bundle(argv).to_string())?;
     if let Some(parent) = log.parent() {
         fs::create_dir_all(parent)?;
@@ -376,21 +320,6 @@ fn bundle(argv: &[&str]) -> Value {
 
 fn exit_code(file: &Path) -> Option<i32> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
-}
-
-/// Asks again and again until it is `Some`, or until the deadline.
-fn poll_until<T>(deadline: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    loop {
-        let late = Instant::now() >= deadline;
-        match ask() {
-            None if !late => thread::sleep(POLL),
-            answer => return answer,
-        }
-    }
-}
-
-fn failed(step: &str, error: &io::Error) -> ConmonError {
-    ConmonError::Failed(format!("{step}: {error}"))
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@
 
 pub mod chance;
 pub mod conmon;
+pub mod containerd;
 pub mod fake_apiserver;
 pub mod lines;
 pub mod rude_elasticsearch;
+pub mod runtime;
 pub mod simkubelet;
 pub mod stack;
 pub mod verifier;
