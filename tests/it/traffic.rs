@@ -293,29 +293,6 @@ impl Containers {
             .expect("the node's files can be written");
     }
 
-    /// One step of each container and of its kubelet.
-    fn step(&mut self) -> io::Result<()> {
-        for writer in &mut self.writers {
-            let bytes = writer.write(&mut self.chance, &self.arrivals)?;
-            self.bytes.fetch_add(bytes, Ordering::SeqCst);
-            match writer.turn_over(&mut self.chance, &self.arrivals)? {
-                Turned::Nothing => {}
-                Turned::Rotated => self.rotations += 1,
-                Turned::Restarted => self.restarts += 1,
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends lines of which only a part was written.
-    fn finish_lines(&mut self) -> io::Result<()> {
-        for writer in &mut self.writers {
-            let bytes = writer.finish_line()?;
-            self.bytes.fetch_add(bytes, Ordering::SeqCst);
-        }
-        Ok(())
-    }
-
     /// How often files were rotated, and containers started again.
     pub(crate) fn turned_over(&self) -> (u64, u64) {
         (self.rotations, self.restarts)
@@ -446,16 +423,61 @@ impl Writer {
     }
 }
 
-/// Containers that go on by themselves until they are stopped.
-pub(crate) struct Traffic {
-    stop: Sender<()>,
-    ended: Receiver<()>,
-    thread: JoinHandle<io::Result<Containers>>,
+/// What goes on in small steps while an agent is watched.
+pub(crate) trait Writes: Send + 'static {
+    /// One step of each container and of its kubelet.
+    ///
+    /// # Errors
+    /// When the node's files cannot be written.
+    fn step(&mut self) -> io::Result<()>;
+
+    /// Ends lines of which only a part was written.
+    ///
+    /// # Errors
+    /// As `step`.
+    fn finish_lines(&mut self) -> io::Result<()>;
+
+    /// For whoever reads what a test says.
+    fn told(&self) -> String;
 }
 
-impl Traffic {
+impl Writes for Containers {
+    fn step(&mut self) -> io::Result<()> {
+        for writer in &mut self.writers {
+            let bytes = writer.write(&mut self.chance, &self.arrivals)?;
+            self.bytes.fetch_add(bytes, Ordering::SeqCst);
+            match writer.turn_over(&mut self.chance, &self.arrivals)? {
+                Turned::Nothing => {}
+                Turned::Rotated => self.rotations += 1,
+                Turned::Restarted => self.restarts += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_lines(&mut self) -> io::Result<()> {
+        for writer in &mut self.writers {
+            let bytes = writer.finish_line()?;
+            self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn told(&self) -> String {
+        format!("{} rotations, {} bytes", self.rotations, self.bytes())
+    }
+}
+
+/// Containers that go on by themselves until they are stopped.
+pub(crate) struct Traffic<W = Containers> {
+    stop: Sender<()>,
+    ended: Receiver<()>,
+    thread: JoinHandle<io::Result<W>>,
+}
+
+impl<W: Writes> Traffic<W> {
     /// Lets them go.
-    pub(crate) fn start(containers: Containers) -> Traffic {
+    pub(crate) fn start(containers: W) -> Traffic<W> {
         let (stop, stopped) = channel();
         let (ending, ended) = channel();
         let thread = std::thread::spawn(move || {
@@ -478,7 +500,7 @@ impl Traffic {
 
     /// Stops them, with no line left open.
     #[track_caller]
-    pub(crate) fn stop(self) -> Containers {
+    pub(crate) fn stop(self) -> W {
         // Nobody listens when the thread is gone, which the join tells.
         let _ = self.stop.send(());
         let ended = self.thread.join().expect("the containers' thread does not panic");
@@ -486,7 +508,7 @@ impl Traffic {
     }
 }
 
-fn run(mut containers: Containers, stopped: &Receiver<()>) -> io::Result<Containers> {
+fn run<W: Writes>(mut containers: W, stopped: &Receiver<()>) -> io::Result<W> {
     while stopped.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
         containers.step()?;
     }

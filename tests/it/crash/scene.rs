@@ -3,18 +3,20 @@
 
 use super::poison::{assert_dead_letters, is_poison};
 use crate::agent::{Agent, Lodging};
-use crate::traffic::{Arrivals, Containers, Traffic, seed, tell};
+use crate::traffic::{Arrivals, Containers, Traffic, Writes, seed, tell};
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::find_message;
 use longshore_kit::rude_elasticsearch::{Fates, Fault, ItemFate, Keeping, Odds, Refused, RudeElasticsearch};
 use longshore_kit::simkubelet::{Node, NodeConfig};
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What the tests of damage have in common.
-pub(super) struct Scene {
+pub(super) struct Scene<W = Containers> {
     pub(super) chance: Chance,
     pub(super) server: RudeElasticsearch,
     pub(super) arrivals: Arc<Arrivals>,
@@ -22,12 +24,39 @@ pub(super) struct Scene {
     pub(super) node: Node,
     seed: u64,
     refusals: Arc<AtomicU64>,
-    traffic: Option<Traffic>,
+    traffic: Option<Traffic<W>>,
 }
 
 impl Scene {
     /// Containers that write from now on.
     pub(super) fn new(test: &str) -> Scene {
+        Scene::of(test, |root, seed, arrivals| {
+            let node = Node::with(root, node_config())?;
+            let containers = Containers::new(&node, 3, seed, arrivals);
+            Ok((node, containers))
+        })
+    }
+}
+
+/// Files rotate often, and stay.
+pub(super) fn node_config() -> NodeConfig {
+    NodeConfig {
+        max_size_bytes: 48 << 10,
+        max_files: 10_000,
+        ..NodeConfig::default()
+    }
+}
+
+impl<W: Writes> Scene<W> {
+    /// A node below the directory that `make` is given, and what writes there from now on: by its seed, and saying to the
+    /// arrivals what it writes.
+    ///
+    /// # Panics
+    /// When the node's files cannot be written.
+    pub(super) fn of(
+        test: &str,
+        make: impl FnOnce(&Path, u64, &Arc<Arrivals>) -> io::Result<(Node, W)>,
+    ) -> Scene<W> {
         let seed = seed(test);
         let server = RudeElasticsearch::start();
         server.keep(Keeping::Ids);
@@ -38,13 +67,8 @@ impl Scene {
         server.fates(fates(seed, &arrivals, &refusals));
         let mut lodging = Lodging::new(&server.url(), "logs-%Y.%m.%d");
         lodging.config["batch"]["max_documents"] = 200.into();
-        let config = NodeConfig {
-            max_size_bytes: 48 << 10,
-            max_files: 10_000,
-            ..NodeConfig::default()
-        };
-        let node = Node::with(lodging.root(), config).expect("a node");
-        let traffic = Traffic::start(Containers::new(&node, 3, seed, &arrivals));
+        let (node, writers) = make(lodging.root(), seed, &arrivals).expect("a node and its containers");
+        let traffic = Traffic::start(writers);
         Scene {
             chance: Chance::new(seed),
             server,
@@ -104,9 +128,7 @@ impl Scene {
     #[track_caller]
     pub(super) fn wait_for_all(&mut self, agent: &mut Agent) {
         if let Some(traffic) = self.traffic.take() {
-            let containers = traffic.stop();
-            let (rotations, _) = containers.turned_over();
-            tell(&format!("{rotations} rotations, {} bytes", containers.bytes()));
+            tell(&traffic.stop().told());
         }
         let written = self.arrivals.written();
         agent.wait_for("all lines", |agent| {
@@ -125,7 +147,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl<W> Drop for Scene<W> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.arrivals.tell_lost();
