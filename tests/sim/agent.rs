@@ -10,7 +10,7 @@ use longshore::disk::Disk;
 use longshore::enrich::cache::Directory;
 use longshore::flow::backoff::Backoff;
 use longshore::flow::budget::Budget;
-use longshore::record::{Batch, Encoding, Share};
+use longshore::record::{Batch, Body, Encoding, Share};
 use longshore::sink::disk::DeadLetterFile;
 use longshore::sink::elasticsearch::client::Answer;
 use longshore::sink::elasticsearch::encode::EncodeConfig;
@@ -102,6 +102,8 @@ pub(crate) struct Agent {
     batches_ended: bool,
     /// A batch over its containers' shares came to the sink.
     pub(crate) over_share: bool,
+    /// What was given to the spool since somebody looked.
+    pub(crate) spooled: Vec<Body>,
     /// The last checkpoint is durable.
     pub(crate) is_saved: bool,
     /// The disk did not give back a generation of the checkpoint at the start, however often it was asked.
@@ -243,6 +245,7 @@ impl Agent {
             requests: VecDeque::new(),
             batches_ended: false,
             over_share: false,
+            spooled: Vec::new(),
             is_saved: true,
             began_unread: unreadable,
             of_before,
@@ -338,7 +341,12 @@ impl Agent {
                     documents,
                 }),
                 Order::Hush => self.requests.clear(),
-                Order::Spool(command) => self.spool_commands.push_back(command),
+                Order::Spool(command) => {
+                    if let spool::Command::Append { body, .. } = &command {
+                        self.spooled.push(body.clone());
+                    }
+                    self.spool_commands.push_back(command);
+                }
                 Order::DeadLetter(command) => self.letter_commands.push_back(command),
                 Order::Ack(ack) => self.notes.push_back(Note::Acked(ack)),
                 Order::Tell(_) => {}

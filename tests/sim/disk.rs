@@ -250,6 +250,14 @@ impl SimDisk {
         self.lock().reached.clone()
     }
 
+    /// Operations of the agent that have failed so far.
+    pub(crate) fn troubles(&self) -> u64 {
+        let state = self.lock();
+        let of_agent = |what: &&String| what.starts_with("state: ") || what.starts_with("logs: ");
+        let reached = state.reached.iter().filter(|(what, _)| of_agent(what));
+        reached.map(|(_, count)| count).sum()
+    }
+
     /// The process is gone, the kernel is not: everything that was written stays.
     pub(crate) fn kill(&self) {
         self.lock().bury();

@@ -14,6 +14,7 @@
     reason = "the seeds come from the command line; runs are spread over threads; what they show is printed"
 )]
 
+mod again;
 mod agent;
 mod disk;
 mod node;

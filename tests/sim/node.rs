@@ -2,6 +2,7 @@
 //! written where is remembered: the truth that the oracle compares with.
 
 use crate::disk::{CutLog, NodeSide, SimDisk};
+use crate::script::Habit;
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::{self, CriDialect, Stream, cri_line, rfc3339};
 use longshore_kit::simkubelet::rotation::{Compressed, Compressing};
@@ -94,7 +95,7 @@ pub(crate) struct Kubelet {
     pub(crate) truth: Truth,
     pub(crate) steps: BTreeMap<String, u64>,
     pub(crate) poison: bool,
-    pub(crate) mixed: bool,
+    pub(crate) habit: Habit,
     pub(crate) unix_ns: u64,
 }
 
@@ -119,7 +120,7 @@ impl Kubelet {
             truth: Truth::default(),
             steps: BTreeMap::new(),
             poison: false,
-            mixed: false,
+            habit: Habit::Usual,
             unix_ns: 0,
         }
     }
@@ -172,10 +173,14 @@ impl Kubelet {
         self.finish_line(at);
         let count = 1 + chance.below(6);
         for number in 0..count {
-            let stderr = chance.hit(if self.mixed { 0.5 } else { 0.2 });
+            let stderr = chance.hit(if self.habit == Habit::Mixed { 0.5 } else { 0.2 });
             let poison = self.poison && chance.hit(0.05);
-            let partial = chance.hit(if self.mixed { 0.4 } else { 0.15 });
-            let torn = number + 1 == count && chance.hit(0.1);
+            let partial = chance.hit(match self.habit {
+                Habit::Plain => 0.0,
+                Habit::Usual => 0.15,
+                Habit::Mixed => 0.4,
+            });
+            let torn = self.habit != Habit::Plain && number + 1 == count && chance.hit(0.1);
             let pad = chance.below(60) as usize;
             self.write_line(at, stderr, poison, partial, torn, pad, chance);
         }

@@ -23,7 +23,7 @@ const AT_A_START: [OpKind; 7] = [
 ];
 
 /// Faults by their names.
-const FAULTS: [&str; 40] = [
+const FAULTS: [&str; 41] = [
     "agent frozen",
     "clock skewed",
     "inode reused",
@@ -58,6 +58,7 @@ const FAULTS: [&str; 40] = [
     "server: CutMidAnswer",
     "server: Empty200",
     "server: Html200",
+    "server: a request stalls",
     "server: ShortItems",
     "server: index blocked",
     "server: items rejected",

@@ -56,6 +56,11 @@ pub(crate) enum Op {
         millis: u64,
         random: u64,
     },
+    /// The same, and the request that has waited longest gets no answer.
+    Stall {
+        millis: u64,
+        random: u64,
+    },
     /// Time passes, and the agent does not get to run.
     Freeze {
         millis: u64,
@@ -85,6 +90,17 @@ pub(crate) enum Op {
     },
 }
 
+/// How containers write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Habit {
+    /// Whole lines.
+    Plain,
+    /// Now and then a message in parts, or half a line.
+    Usual,
+    /// Messages in parts and lines of the other stream between them, more often than not.
+    Mixed,
+}
+
 /// A whole run.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
@@ -94,8 +110,7 @@ pub(crate) struct Script {
     pub(crate) conmon: bool,
     pub(crate) poison: bool,
     pub(crate) watch: bool,
-    /// Messages in parts and lines of the other stream between them, more often than not.
-    pub(crate) mixed: bool,
+    pub(crate) habit: Habit,
     pub(crate) ops: Vec<Op>,
 }
 
@@ -115,6 +130,7 @@ enum Kind {
     Agent,
     Answer,
     Pass,
+    Stall,
     Freeze,
     Kill,
     PowerCut,
@@ -174,6 +190,13 @@ const KILLS: [(u64, Kind); 5] = [
     (2, Kind::Block),
 ];
 
+const STALLS: [(u64, Kind); 4] = [
+    (40, Kind::Write),
+    (30, Kind::Stall),
+    (4, Kind::Kill),
+    (3, Kind::Reject),
+];
+
 const SYNCS: [(u64, Kind); 5] = [
     (20, Kind::Write),
     (6, Kind::Outage),
@@ -197,7 +220,11 @@ impl Script {
             max_line: 1 << 20,
         };
         let mut weights = Weights(BASE.to_vec());
-        let mut mixed = chance.hit(0.1);
+        let mut habit = if chance.hit(0.1) {
+            Habit::Mixed
+        } else {
+            Habit::Usual
+        };
         match chance.below(10) {
             // More is written than the spool holds, and nobody dies.
             0 => {
@@ -209,12 +236,19 @@ impl Script {
             1 => {
                 weights.0.extend(KILLS);
                 knobs.batch_documents = 1 + chance.below(2) as usize;
-                mixed = true;
+                habit = Habit::Mixed;
             }
             // The spool is in use when syncs fail and the power goes.
             2 => {
                 weights.0.extend(SYNCS);
                 knobs.batch_documents = 1 + chance.below(4) as usize;
+            }
+            // The server leaves one request without an answer and takes the others, until the process is killed.
+            3 => {
+                weights.0.extend(STALLS);
+                knobs.batch_documents = 1 + chance.below(4) as usize;
+                knobs.max_in_flight = 2 + chance.below(3) as usize;
+                habit = Habit::Plain;
             }
             _ => weights.0.extend(FAULTS.into_iter().filter(|_| chance.hit(0.4))),
         }
@@ -233,7 +267,7 @@ impl Script {
             conmon: chance.hit(0.3),
             poison: chance.hit(0.3),
             watch: chance.hit(0.7),
-            mixed,
+            habit,
             ops,
         }
     }
@@ -290,6 +324,10 @@ impl Weights {
             },
             Kind::Pass => Op::Pass {
                 millis: [20, 100, 300, 1000, 3000][chance.below(5) as usize],
+                random,
+            },
+            Kind::Stall => Op::Stall {
+                millis: 500 + chance.below(5000),
                 random,
             },
             Kind::Freeze => Op::Freeze {

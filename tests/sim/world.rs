@@ -1,10 +1,11 @@
 //! A run: the script happens to node, disk, server and agent, one step after the other.
 
+use crate::again::{Again, Name};
 use crate::agent::{Agent, Ending, Request, Time};
 use crate::disk::{DeathAt, SimDisk};
 use crate::node::Kubelet;
 use crate::script::{Op, Script};
-use longshore::sink::elasticsearch::response::{FILTER_PATH, Problem, RequestVerdict, judge};
+use longshore::sink::elasticsearch::response::{FILTER_PATH, Problem, RequestVerdict, Verdict, judge};
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::{MARK, Sequenced, find_messages};
 use longshore_kit::rude_elasticsearch::{DirectElasticsearch, Fates, Fault, Outlet};
@@ -34,6 +35,8 @@ pub(crate) struct World {
     requests: Vec<(Request, Duration)>,
     power: bool,
     outage: bool,
+    /// The request that has waited longest gets no answer.
+    stalls: bool,
     starts: u64,
     /// A hash of everything that happened, in order.
     happened: DefaultHasher,
@@ -48,6 +51,7 @@ pub(crate) struct World {
     /// Longer or shorter messages that were sent under an id.
     pub(crate) variants: BTreeSet<((String, String), Vec<u8>)>,
     pub(crate) conflicts_allowed: bool,
+    again: Again,
     /// Sizes that checkpoints know, by their number and by the uid of the file; and those of durable ones.
     saves: BTreeMap<u64, BTreeMap<u64, u64>>,
     durable_sizes: BTreeMap<u64, u64>,
@@ -57,7 +61,7 @@ impl World {
     pub(crate) fn new(script: Script, base: Instant) -> World {
         let disk = SimDisk::new(script.seed ^ 0xd15c);
         let mut kubelet = Kubelet::new(&disk, script.max_files, script.conmon);
-        (kubelet.poison, kubelet.mixed) = (script.poison, script.mixed);
+        (kubelet.poison, kubelet.habit) = (script.poison, script.habit);
         kubelet.unix_ns = UNIX_START * 1_000_000_000;
         let mut server = DirectElasticsearch::new(script.seed);
         server.fates(fates(0));
@@ -72,6 +76,7 @@ impl World {
             requests: Vec::new(),
             power: false,
             outage: false,
+            stalls: false,
             starts: 0,
             happened: DefaultHasher::new(),
             lives: 0,
@@ -82,6 +87,7 @@ impl World {
             sent: BTreeMap::new(),
             variants: BTreeSet::new(),
             conflicts_allowed: true,
+            again: Again::default(),
             saves: BTreeMap::new(),
             durable_sizes: BTreeMap::new(),
             script,
@@ -182,6 +188,11 @@ impl World {
             Op::Agent { random } => self.agent_steps(&mut Chance::new(random)),
             Op::Answer { request, fault } => self.answer(request, fault),
             Op::Pass { millis, random } => self.pass(Duration::from_millis(millis), &mut Chance::new(random)),
+            Op::Stall { millis, random } => {
+                self.stalls = true;
+                self.pass(Duration::from_millis(millis), &mut Chance::new(random));
+                self.stalls = false;
+            }
             Op::Freeze { millis } => {
                 self.advance(Duration::from_millis(millis));
                 self.reach("agent frozen");
@@ -264,6 +275,7 @@ impl World {
             self.reach("start without a generation of the checkpoint");
             self.durable_sizes.clear();
             self.disk.forget_sizes(&self.durable_sizes);
+            self.again.forget();
         }
         if self.dies("start: ") {
             return;
@@ -292,6 +304,7 @@ impl World {
         let Some(agent) = &mut self.agent else { return };
         act(agent, time);
         let over_share = std::mem::take(&mut agent.over_share);
+        let spooled = std::mem::take(&mut agent.spooled);
         let saves = agent.new_saves();
         for (number, checkpoint) in saves {
             let sizes = checkpoint.entries.iter().filter_map(|entry| {
@@ -310,11 +323,21 @@ impl World {
         if over_share {
             self.reach("over its share");
         }
+        for body in spooled {
+            let text = longshore::codec::gzip::inflate(&body).unwrap_or_default();
+            for (name, _) in documents_in(&text) {
+                self.again.on_spooled(name);
+            }
+        }
         if self.dies("") {
             return;
         }
         if let Some(agent) = &mut self.agent {
-            while let Some(request) = agent.requests.pop_front() {
+            let requests = std::mem::take(&mut agent.requests);
+            for request in requests {
+                for (name, document) in documents_of(&request) {
+                    self.check_again(&name, &document);
+                }
                 self.requests.push((request, self.now));
             }
         }
@@ -343,6 +366,7 @@ impl World {
     /// The node goes down and comes up again, later.
     fn lose_power(&mut self) {
         let cuts = self.disk.power_cut();
+        self.again.forget();
         self.advance(BOOT);
         let mut chance = Chance::new(self.now.as_nanos() as u64 ^ self.script.seed);
         self.kubelet.power_cut(&cuts, &mut chance);
@@ -371,6 +395,7 @@ impl World {
             self.reach("crash x copytruncate");
         }
         self.lives += u64::from(self.agent.take().is_some());
+        self.again.on_end();
         self.saves.clear();
         self.disk.forget_sizes(&self.durable_sizes);
         if self.power {
@@ -421,6 +446,7 @@ impl World {
                 self.fail(format!("the agent did not end within 20 s; it is {ending:?}"));
             }
             self.lives += 1;
+            self.again.on_end();
             // An end whose checkpoint cannot be saved is like a death.
             self.deaths += u64::from(!agent.is_saved);
             drop(agent);
@@ -477,14 +503,22 @@ impl World {
             self.with_agent(|agent, _| agent.letter());
             self.save();
             if chance.hit(0.8) {
-                self.answer(chance.below(8), None);
+                let request = chance.below(8);
+                match self.requests.len() as u64 {
+                    0 => {}
+                    1 if self.stalls => self.reach("server: a request stalls"),
+                    waiting if self.stalls => self.answer(1 + request % (waiting - 1), None),
+                    _ => self.answer(request, None),
+                }
             }
             self.with_agent(|agent, time| agent.sink(64, time));
             self.time_out();
             let step = self.agent.as_ref().map_or(Duration::from_millis(100), |agent| {
                 agent.reader_waits(self.time())
             });
-            self.advance(step.clamp(Duration::from_millis(5), Duration::from_millis(200)));
+            let step = step.clamp(Duration::from_millis(5), Duration::from_millis(200));
+            self.advance(step);
+            self.live(step);
             if self.violation.is_some() {
                 return;
             }
@@ -507,6 +541,13 @@ impl World {
         } else {
             self.commit(&request, fault)
         };
+        if let (RequestVerdict::Items(verdicts), Some(_)) = (&verdict, &self.agent) {
+            for ((name, _), verdict) in documents_of(&request).into_iter().zip(verdicts) {
+                if matches!(verdict, Verdict::Accepted | Verdict::Duplicate) {
+                    self.again.on_known(name);
+                }
+            }
+        }
         self.with_agent(|agent, time| agent.on_answer(request.parcel, verdict, time));
     }
 
@@ -544,14 +585,8 @@ impl World {
 
     /// An id belongs to one document for ever.
     fn remember(&mut self, request: &Request) {
-        let mut text = Vec::new();
-        let mut decoder = flate2::read::MultiGzDecoder::new(&request.bytes[..]);
-        if !request.is_gzip || std::io::Read::read_to_end(&mut decoder, &mut text).is_err() {
-            text = request.bytes.clone();
-        }
-        let mut lines = text.split(|byte| *byte == b'\n');
-        while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
-            let (index, id) = longshore::sink::dead_letter::target(action);
+        for ((index, id), document) in documents_of(request) {
+            let document = &document[..];
             let known = self
                 .sent
                 .entry((index.clone(), id.clone()))
@@ -586,6 +621,38 @@ impl World {
         }
     }
 
+    /// The threads have run for so long.
+    fn live(&mut self, by: Duration) {
+        let Some(agent) = &self.agent else { return };
+        let full = agent.board.spool().full || agent.board.sink().dead_letter_full;
+        let troubles = self.disk.troubles();
+        self.again.on_time(by, troubles, full);
+    }
+
+    /// A document is sent, again perhaps.
+    fn check_again(&mut self, name: &Name, document: &[u8]) {
+        let Some(long) = self.again.on_sent(name) else {
+            return;
+        };
+        let truth = &self.kubelet.truth;
+        let of_container = |stream: &str| stream[..stream.len() - 1].to_owned();
+        let containers: BTreeSet<String> = find_messages(document)
+            .flatten()
+            .map(|found| of_container(found.stream))
+            .collect();
+        let mut pieces = truth.pieces.iter();
+        let excused = pieces.any(|piece| {
+            let odd = piece.partial || piece.torn || piece.split || piece.cut || piece.glued;
+            let odd = odd || truth.truncated.contains(&piece.file) || truth.renewed.contains(&piece.file);
+            odd && containers.contains(&of_container(&piece.token.0))
+        });
+        if !excused && !containers.is_empty() {
+            self.fail(format!(
+                "{name:?} is sent again; the agent knew for {long:?} that it is stored"
+            ));
+        }
+    }
+
     /// The ledger's law holds at every moment.
     fn check_law(&mut self) {
         let Some(agent) = &self.agent else { return };
@@ -595,6 +662,25 @@ impl World {
             self.fail(format!("the ledger is out by {imbalance}: {ledger:?}"));
         }
     }
+}
+
+/// The documents of a request, by index and id.
+fn documents_of(request: &Request) -> Vec<(Name, Vec<u8>)> {
+    let mut text = Vec::new();
+    let mut decoder = flate2::read::MultiGzDecoder::new(&request.bytes[..]);
+    if !request.is_gzip || std::io::Read::read_to_end(&mut decoder, &mut text).is_err() {
+        text = request.bytes.clone();
+    }
+    documents_in(&text)
+}
+
+fn documents_in(text: &[u8]) -> Vec<(Name, Vec<u8>)> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let mut documents = Vec::new();
+    while let (Some(action), Some(document)) = (lines.next(), lines.next()) {
+        documents.push((longshore::sink::dead_letter::target(action), document.to_vec()));
+    }
+    documents
 }
 
 fn message_of(document: &[u8]) -> String {

@@ -3,7 +3,7 @@
 //!
 //! What was confirmed is told by the file `delivered`, and beyond that by the frames themselves: one
 //! that starts a group stands behind a sync. Behind the last of these a frame must be whole to count, and
-//! what is damaged there was never confirmed: it is told, and is no loss.
+//! what is damaged there is no loss that is known: it is told that it may hide what was confirmed in the last second.
 
 use super::{Recovered, Spool};
 use crate::disk::{self, FileSystem, How};
@@ -291,6 +291,13 @@ impl Seen {
         lost
     }
 
+    /// Whether damage may hide what was confirmed after the record was saved: it lies behind what is on record, of a segment
+    /// that was still added to.
+    fn hides(&self) -> bool {
+        let recorded = self.record.clone().unwrap_or_default();
+        !recorded.sealed && self.damaged.iter().any(|gap| gap.to >= recorded.end)
+    }
+
     fn sentence(&self, path: &Path, lost: Totals) -> String {
         let places: Vec<String> = self
             .damaged
@@ -305,8 +312,13 @@ impl Seen {
             String::new()
         };
         let what = sentence_of(lost);
+        let hidden = if self.hides() {
+            "; what was added in the last second before the end is not on record: an unknown number of documents may be lost with it"
+        } else {
+            ""
+        };
         format!(
-            "{}: damage at byte {}{more}: {what}",
+            "{}: damage at byte {}{more}: {what}{hidden}",
             path.display(),
             places.join(", ")
         )

@@ -68,11 +68,16 @@ impl Rig {
     }
 
     /// Does what the flight asks for; returns the request, if one is due. Lanes find room in the
-    /// spool, nothing else does.
+    /// spool, what was never sent does not, and for the rest the disk is too slow.
     fn poll(&mut self) -> Option<ParcelId> {
         while let Some(action) = self.flight.poll(self.now) {
             match action {
                 Action::Send { parcel, .. } => return Some(parcel),
+                Action::Spool {
+                    sent: true,
+                    lane: None,
+                    ..
+                } => {}
                 Action::Spool { parcel, lane, .. } => {
                     self.flight
                         .on_spooled(parcel, lane.map(|_| parcel), self.moment());

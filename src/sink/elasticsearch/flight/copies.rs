@@ -4,7 +4,7 @@
 //! that is delivered behind it: after a crash everything would be sent again. So a body that is still on its way
 //! [`REST_WAIT`] after it came, and at once one with lines of deleted files, is copied. When the copy is synced the batch
 //! is acked, and the body goes on as if it had been read back from the spool: whatever becomes of its documents settles
-//! the frame. What is sent again after a crash is so bounded by what came within that time and one checkpoint's interval.
+//! the frame. (So with what is left of a frame: the rest of it is not sent again.) What is sent again after a crash is so bounded by what came within that time and one checkpoint's interval.
 //!
 //! The body keeps its part of the memory budget until it leaves. A copy counts as sent, and is not evicted. When the body is
 //! answered before its copy is synced, the copy has no use, and is done at once.
@@ -47,10 +47,11 @@ impl Flight {
         self.uncopied().map(|parcel| parcel.rest_by).min()
     }
 
-    /// Bodies that rest nowhere, and of which no copy is being made.
+    /// Bodies that rest nowhere, or in a frame with others that rest elsewhere by now; and of which no copy is being made.
     fn uncopied(&self) -> impl Iterator<Item = &Parcel> {
         let uncopied = |parcel: &&Parcel| {
-            matches!(parcel.origin, Origin::Batch(_)) && !self.copies.values().any(|of| *of == parcel.id)
+            let kept = parcel.whole && matches!(parcel.origin, Origin::Frame(_));
+            !kept && !self.copies.values().any(|of| *of == parcel.id)
         };
         let any = !mutant::is(Mutant::CopyForgotten);
         self.in_memory().filter(uncopied).filter(move |_| any)
@@ -91,10 +92,10 @@ impl Flight {
             return true;
         };
         let (documents, bytes) = (parcel.body.documents(), parcel.body.source_bytes());
-        let batch = std::mem::replace(&mut parcel.origin, Origin::Frame(frame));
+        let origin = std::mem::replace(&mut parcel.origin, Origin::Frame(frame));
         parcel.whole = true;
         self.settlement.open(Origin::Frame(frame), documents);
-        self.rest(batch, Fate::Spooled, documents, bytes, at.now);
+        self.rest(origin, Fate::Spooled, documents, bytes, at.now);
         true
     }
 }
