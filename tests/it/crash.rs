@@ -16,4 +16,5 @@ mod scene;
 mod second_agent;
 mod signals;
 mod sigterm;
+mod stalled;
 mod syscalls;
