@@ -244,7 +244,12 @@ impl FileSystem for Kernel {
             How::Read => options.read(true),
             How::Append => options.read(true).append(true).create(true),
             How::New => options.read(true).append(true).create_new(true),
-            How::Replace => options.write(true).create(true).truncate(true),
+            // The standard library refuses to truncate what it appends to.
+            How::Replace => options
+                .read(true)
+                .append(true)
+                .create(true)
+                .custom_flags(OFlags::TRUNC.bits() as i32),
         };
         Ok(Box::new(options.open(path)?))
     }

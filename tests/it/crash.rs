@@ -11,6 +11,7 @@ mod mounts;
 mod out_of_memory;
 mod poison;
 mod power_loss;
+mod real_disk;
 mod restarts;
 mod scene;
 mod second_agent;

@@ -106,7 +106,7 @@ fn has_variant(text: &str, name: &str, variant: &str) -> bool {
 
 /// Whether the simulator counts how often this was reached.
 fn simulator_reaches(what: &str) -> bool {
-    ["disk", "node", "world"]
+    ["disk", "disk/power", "node", "world"]
         .iter()
         .any(|file| text_of(format!("tests/sim/{file}.rs")).contains(&format!("\"{what}\"")))
 }

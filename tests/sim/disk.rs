@@ -1,27 +1,32 @@
 //! A disk in memory that is as bad as a real one may be.
 //!
 //! What is written is in the page cache; what was synced is on the disk; names are durable when their
-//! directory was synced. A [`SimDisk::power_cut`] keeps what is durable and any part of the rest, in any
-//! order, torn at sectors. Operations of the agent go through an [`AgentDisk`], which fails and crashes
+//! directory was synced. A [`SimDisk::power_cut`] keeps what is durable and any part of the rest, by the
+//! rules of [`power`]. Without faults it answers as the kernel does, errors included; `crash::real_disk`
+//! compares both. Operations of the agent go through an [`AgentDisk`], which fails and crashes
 //! when it is told to; kubelet and runtimes ([`NodeDisk`]) never see a fault. Nobody syncs log files: what
 //! was appended to one in the last [`WRITEBACK_NS`] may be gone after a power cut, or be NUL bytes. Names
 //! and compressed files of the node are kept.
 
+#[path = "disk/power.rs"]
+pub(crate) mod power;
+
 use longshore::disk::{Entry, FileSystem, How, Kind, OpenFile, Space, Stat};
 use longshore_kit::chance::Chance;
 use longshore_kit::simkubelet::disk::{NodeDisk, NodeFile};
+use power::{Change, Images, NameOp, Names, Permitted, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What reaches the disk whole or not at all. Small, so that small bodies tear.
-const SECTOR: usize = 64;
 /// Two changes of a directory within so many nanoseconds have one mtime (a kernel's tick).
 const TICK_NS: i128 = 4_000_000;
 /// The kernel writes back what was written so many nanoseconds ago (`dirty_expire_centisecs`).
 const WRITEBACK_NS: u64 = 30_000_000_000;
+/// What the kernel says where a descriptor is not for that.
+const EBADF: i32 = 9;
 /// Where the agent keeps its state; everything else is the node's.
 pub(crate) const STATE_DIR: &str = "/state";
 
@@ -84,8 +89,8 @@ struct Node {
     kind: Kind,
     bytes: Vec<u8>,
     durable: Vec<u8>,
-    /// Unsynced writes: where, and what.
-    writes: Vec<(usize, Vec<u8>)>,
+    /// What was done to it since it was synced.
+    changes: Vec<Change>,
     target: PathBuf,
     links: u64,
     /// Descriptors of the agent.
@@ -107,18 +112,11 @@ pub(crate) struct CutLog {
     pub(crate) len: u64,
 }
 
-#[derive(Clone, Debug)]
-enum NameOp {
-    Add(PathBuf, u64),
-    Remove(PathBuf),
-    Rename(PathBuf, PathBuf, u64),
-}
-
 #[derive(Debug)]
 struct State {
     nodes: BTreeMap<u64, Node>,
-    names: BTreeMap<PathBuf, u64>,
-    durable: BTreeMap<PathBuf, u64>,
+    names: Names,
+    durable: Names,
     pending: Vec<NameOp>,
     free: Vec<u64>,
     next_ino: u64,
@@ -156,6 +154,7 @@ struct AgentFile {
     generation: u64,
     ino: u64,
     on_state: bool,
+    writable: bool,
 }
 
 #[derive(Debug)]
@@ -189,7 +188,12 @@ impl SimDisk {
         let disk = Arc::new(SimDisk {
             state: Mutex::new(state),
         });
-        disk.lock().make_dirs(Path::new(STATE_DIR));
+        let mut state = disk.lock();
+        state.make_dirs(Path::new(STATE_DIR));
+        state.durable = state.names.clone();
+        state.durable.retain(|path, _| is_state(path));
+        state.pending.clear();
+        drop(state);
         disk
     }
 
@@ -269,6 +273,25 @@ impl SimDisk {
         state.bury();
         state.cut_power();
         state.cut_logs()
+    }
+
+    /// What may be seen of the state directory when the power fails now.
+    pub(crate) fn permitted(&self) -> Permitted {
+        self.lock().permitted()
+    }
+
+    /// All that is to be seen of the state directory.
+    pub(crate) fn tree(&self) -> Tree {
+        let state = self.lock();
+        let ours = state.names.iter().filter(|(path, _)| is_state(path));
+        ours.map(|(path, ino)| {
+            let node = &state.nodes[ino];
+            (
+                path.clone(),
+                (node.kind == Kind::File).then(|| node.bytes.clone()),
+            )
+        })
+        .collect()
     }
 
     /// The file that was appended to last by the node: its uid, and the offset after that.
@@ -363,6 +386,57 @@ fn dead() -> io::Error {
 }
 
 impl State {
+    /// Why a name leads nowhere.
+    fn nowhere(&self, path: &Path) -> io::Error {
+        let above = path.ancestors().skip(1).find_map(|above| self.names.get(above));
+        match above.map(|ino| self.nodes[ino].kind) {
+            Some(Kind::File | Kind::Other) => ErrorKind::NotADirectory.into(),
+            _ => missing(),
+        }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<u64> {
+        self.names.get(path).copied().ok_or_else(|| self.nowhere(path))
+    }
+
+    /// The directory with this name.
+    fn folder(&self, path: &Path) -> io::Result<u64> {
+        let ino = self.find(path)?;
+        match self.nodes[&ino].kind {
+            Kind::File | Kind::Other => Err(ErrorKind::NotADirectory.into()),
+            Kind::Folder | Kind::Link => Ok(ino),
+        }
+    }
+
+    /// The directory in which a name is to be.
+    fn parent(&self, path: &Path) -> io::Result<u64> {
+        self.folder(path.parent().ok_or_else(missing)?)
+    }
+
+    /// The changes of names in a directory are durable, and those before them that they go on from.
+    fn sync_names(&mut self, folder: &Path) {
+        let mut durable = Vec::new();
+        let mut needed: BTreeSet<PathBuf> = BTreeSet::new();
+        for at in (0..self.pending.len()).rev() {
+            let (path, from) = self.pending[at].paths();
+            let paths: Vec<PathBuf> = std::iter::once(path).chain(from).map(Path::to_owned).collect();
+            if path.parent() == Some(folder) || paths.iter().any(|path| needed.contains(path)) {
+                needed.extend(paths);
+                durable.push(self.pending.remove(at));
+            }
+        }
+        durable.iter().rev().for_each(|op| op.apply(&mut self.durable));
+        let inodes: Vec<u64> = self.nodes.keys().copied().collect();
+        inodes.into_iter().for_each(|ino| self.free_if_unused(ino));
+    }
+
+    /// The bytes of a file are changed, in the page cache.
+    fn change(&mut self, ino: u64, change: Change) {
+        let node = self.nodes.get_mut(&ino).expect("it is there");
+        power::apply(&change, &mut node.bytes);
+        node.changes.push(change);
+    }
+
     fn touch_parent(&mut self, path: &Path) {
         let now = self.now_ns / TICK_NS * TICK_NS;
         if let Some(ino) = path.parent().and_then(|parent| self.names.get(parent))
@@ -390,7 +464,7 @@ impl State {
             kind,
             bytes: Vec::new(),
             durable: Vec::new(),
-            writes: Vec::new(),
+            changes: Vec::new(),
             target: PathBuf::new(),
             links: 0,
             held: 0,
@@ -462,9 +536,8 @@ impl State {
             if !self.names.contains_key(&folder) {
                 let ino = self.make_node(Kind::Folder);
                 self.add_name(&folder, ino);
-                // Nobody's promise hangs on folders.
                 if is_state(&folder) {
-                    self.durable.insert(folder.clone(), ino);
+                    self.pending.push(NameOp::Add(folder.clone(), ino));
                 }
             }
         }
@@ -554,34 +627,31 @@ impl State {
         }
     }
 
-    fn cut_power(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
-        let kept = self.chance.below(pending.len() as u64 + 1) as usize;
-        let any = self.chance.hit(0.3);
-        let mut names = self.durable.clone();
-        for (at, op) in pending.into_iter().enumerate() {
-            let survives = if any { self.chance.hit(0.5) } else { at < kept };
-            if !survives {
-                *self
-                    .reached
-                    .entry("power cut: a name is lost".into())
-                    .or_default() += 1;
-                continue;
-            }
-            match op {
-                NameOp::Add(path, ino) => drop(names.insert(path, ino)),
-                NameOp::Remove(path) => drop(names.remove(&path)),
-                NameOp::Rename(from, to, ino) => {
-                    names.remove(&from);
-                    names.insert(to, ino);
-                }
-            }
+    /// What may be seen of the state directory when the power fails now.
+    fn permitted(&self) -> Permitted {
+        let images = |node: &Node| Images::new(&node.durable, &node.changes);
+        let of_kind = |kind: Kind| self.nodes.iter().filter(move |(_, node)| node.kind == kind);
+        Permitted {
+            durable: self.durable.clone(),
+            pending: self.pending.clone(),
+            files: of_kind(Kind::File)
+                .map(|(ino, node)| (*ino, images(node)))
+                .collect(),
+            folders: of_kind(Kind::Folder).map(|(ino, _)| *ino).collect(),
         }
+    }
+
+    fn cut_power(&mut self) {
+        let drawn = self.permitted().draw(&mut self.chance);
+        for what in drawn.lost {
+            *self.reached.entry(what.into()).or_default() += 1;
+        }
+        self.pending.clear();
         // The node's own names stay.
         self.names.retain(|path, _| !is_state(path));
         self.names
-            .extend(names.iter().map(|(path, ino)| (path.clone(), *ino)));
-        self.durable = names;
+            .extend(drawn.names.iter().map(|(path, ino)| (path.clone(), *ino)));
+        self.durable = drawn.names;
         for node in self.nodes.values_mut() {
             node.links = 0;
         }
@@ -590,14 +660,12 @@ impl State {
                 node.links += 1;
             }
         }
-        let ours: BTreeSet<u64> = self
-            .names
-            .iter()
-            .filter(|(path, _)| is_state(path))
-            .map(|(_, ino)| *ino)
-            .collect();
-        for ino in ours {
-            self.lose_writes(ino);
+        for (ino, bytes) in drawn.bytes {
+            if let Some(node) = self.nodes.get_mut(&ino) {
+                node.changes.clear();
+                node.durable.clone_from(&bytes);
+                node.bytes = bytes;
+            }
         }
         let inodes: Vec<u64> = self.nodes.keys().copied().collect();
         inodes.into_iter().for_each(|ino| self.free_if_unused(ino));
@@ -645,41 +713,6 @@ impl State {
         }
         cuts
     }
-
-    /// Of the unsynced writes of a file any part is on the disk.
-    fn lose_writes(&mut self, ino: u64) {
-        let Some(node) = self.nodes.get_mut(&ino) else {
-            return;
-        };
-        if node.kind != Kind::File {
-            return;
-        }
-        let mut bytes = std::mem::take(&mut node.durable);
-        for (at, written) in std::mem::take(&mut node.writes) {
-            let fate = self.chance.below(4);
-            for (number, sector) in written.chunks(SECTOR).enumerate() {
-                let survives = match fate {
-                    0 => false,
-                    1 => self.chance.hit(0.5),
-                    _ => true,
-                };
-                let start = at + number * SECTOR;
-                if survives {
-                    if bytes.len() < start + sector.len() {
-                        bytes.resize(start + sector.len(), 0);
-                    }
-                    bytes[start..start + sector.len()].copy_from_slice(sector);
-                } else {
-                    *self
-                        .reached
-                        .entry("power cut: a write is lost or torn".into())
-                        .or_default() += 1;
-                }
-            }
-        }
-        node.bytes = bytes.clone();
-        node.durable = bytes;
-    }
 }
 
 impl AgentDisk {
@@ -689,13 +722,14 @@ impl AgentDisk {
         Ok(state)
     }
 
-    fn open_ino(&self, state: &mut State, ino: u64, on_state: bool) -> Box<dyn OpenFile> {
+    fn open_ino(&self, state: &mut State, ino: u64, path: &Path, how: How) -> Box<dyn OpenFile> {
         state.nodes.get_mut(&ino).expect("it has a name").held += 1;
         Box::new(AgentFile {
             disk: Arc::clone(&self.disk),
             generation: self.generation,
             ino,
-            on_state,
+            on_state: is_state(path),
+            writable: how != How::Read,
         })
     }
 }
@@ -703,9 +737,7 @@ impl AgentDisk {
 impl FileSystem for AgentDisk {
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
         let state = self.enter(OpKind::List, folder)?;
-        if !state.names.contains_key(folder) {
-            return Err(missing());
-        }
+        state.folder(folder)?;
         let entry = |(path, ino): (PathBuf, u64)| {
             Some(Entry {
                 name: path.file_name()?.to_owned(),
@@ -717,29 +749,32 @@ impl FileSystem for AgentDisk {
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
         let mut state = self.enter(OpKind::Stat, path)?;
-        let ino = *state.names.get(path).ok_or_else(missing)?;
+        let ino = state.find(path)?;
         Ok(state.stat(ino, true))
     }
 
     fn link(&self, path: &Path) -> io::Result<PathBuf> {
         let state = self.enter(OpKind::Stat, path)?;
-        let ino = state.names.get(path).ok_or_else(missing)?;
-        Ok(state.nodes[ino].target.clone())
+        let node = &state.nodes[&state.find(path)?];
+        if node.kind != Kind::Link {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        Ok(node.target.clone())
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         let state = self.enter(OpKind::Stat, path)?;
-        state.names.get(path).map(|_| path.to_owned()).ok_or_else(missing)
+        state.find(path).map(|_| path.to_owned())
     }
 
     fn open_beneath(&self, root: &Path, relative: &Path) -> io::Result<Box<dyn OpenFile>> {
         let path = root.join(relative);
         let mut state = self.enter(OpKind::Open, &path)?;
-        let ino = *state.names.get(&path).ok_or_else(missing)?;
+        let ino = state.find(&path)?;
         if state.nodes[&ino].kind != Kind::File {
             return Err(ErrorKind::InvalidInput.into());
         }
-        Ok(self.open_ino(&mut state, ino, false))
+        Ok(self.open_ino(&mut state, ino, &path, How::Read))
     }
 
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn OpenFile>> {
@@ -751,33 +786,56 @@ impl FileSystem for AgentDisk {
         };
         let mut state = self.enter(kind, path)?;
         let ino = match (state.names.get(path).copied(), how) {
-            (None, How::Read) => return Err(missing()),
+            (None, How::Read) => return Err(state.nowhere(path)),
             (Some(_), How::New) => return Err(ErrorKind::AlreadyExists.into()),
+            (Some(ino), How::Append | How::Replace) if state.nodes[&ino].kind == Kind::Folder => {
+                return Err(ErrorKind::IsADirectory.into());
+            }
             (Some(ino), How::Replace) => {
-                let node = state.nodes.get_mut(&ino).expect("it has a name");
-                // Truncation may reach the disk before or after the bytes that follow: the worst is assumed.
-                (node.bytes, node.durable, node.writes) = (Vec::new(), Vec::new(), Vec::new());
+                state.change(ino, Change::Cut(0));
                 ino
             }
             (Some(ino), _) => ino,
             (None, _) => {
+                state.parent(path)?;
                 let ino = state.make_node(Kind::File);
                 state.add_name(path, ino);
                 state.pending.push(NameOp::Add(path.to_owned(), ino));
                 ino
             }
         };
-        Ok(self.open_ino(&mut state, ino, is_state(path)))
+        Ok(self.open_ino(&mut state, ino, path, how))
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         let mut state = self.enter(OpKind::Create, path)?;
-        state.make_dirs(path);
+        match state.names.get(path).map(|ino| state.nodes[ino].kind) {
+            Some(Kind::Folder) => {}
+            Some(_) => return Err(ErrorKind::AlreadyExists.into()),
+            None if state.nowhere(path).kind() == ErrorKind::NotADirectory => return Err(state.nowhere(path)),
+            None => state.make_dirs(path),
+        }
         Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.enter(OpKind::Rename, from)?;
+        state.parent(from)?;
+        state.parent(to)?;
+        state.find(from)?;
+        if state
+            .names
+            .get(to)
+            .is_some_and(|ino| state.nodes[ino].kind == Kind::Folder)
+        {
+            let into_itself = from.starts_with(to);
+            let why = if into_itself {
+                ErrorKind::DirectoryNotEmpty
+            } else {
+                ErrorKind::IsADirectory
+            };
+            return Err(why.into());
+        }
         let ino = state.move_name(from, to)?;
         let op = NameOp::Rename(from.to_owned(), to.to_owned(), ino);
         state.pending.push(op);
@@ -786,6 +844,10 @@ impl FileSystem for AgentDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.enter(OpKind::Remove, path)?;
+        let ino = state.find(path)?;
+        if state.nodes[&ino].kind == Kind::Folder {
+            return Err(ErrorKind::IsADirectory.into());
+        }
         // First, or the inode would be free too early.
         state.pending.push(NameOp::Remove(path.to_owned()));
         state.remove_name(path)
@@ -793,26 +855,8 @@ impl FileSystem for AgentDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.enter(OpKind::SyncFolder, folder)?;
-        let below = |path: &PathBuf| path.parent() == Some(folder);
-        let (ours, rest) = std::mem::take(&mut state.pending)
-            .into_iter()
-            .partition(|op| match op {
-                NameOp::Add(path, _) | NameOp::Remove(path) | NameOp::Rename(_, path, _) => below(path),
-            });
-        state.pending = rest;
-        let ours: Vec<NameOp> = ours;
-        for op in ours {
-            match op {
-                NameOp::Add(path, ino) => drop(state.durable.insert(path, ino)),
-                NameOp::Remove(path) => drop(state.durable.remove(&path)),
-                NameOp::Rename(from, to, ino) => {
-                    state.durable.remove(&from);
-                    state.durable.insert(to, ino);
-                }
-            }
-        }
-        let inodes: Vec<u64> = state.nodes.keys().copied().collect();
-        inodes.into_iter().for_each(|ino| state.free_if_unused(ino));
+        state.find(folder)?;
+        state.sync_names(folder);
         Ok(())
     }
 
@@ -843,7 +887,9 @@ impl OpenFile for AgentFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.enter(OpKind::Read)?;
-        let _seen = state.stat(self.ino, true);
+        if state.stat(self.ino, true).kind == Kind::Folder {
+            return Err(ErrorKind::IsADirectory.into());
+        }
         let bytes = &state.nodes[&self.ino].bytes;
         let start = (offset as usize).min(bytes.len());
         let read = buffer.len().min(bytes.len() - start);
@@ -854,6 +900,9 @@ impl OpenFile for AgentFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.lock();
         let entered = state.enter(self.generation, OpKind::Append, self.on_state);
+        if !self.writable && !bytes.is_empty() {
+            return Err(io::Error::from_raw_os_error(EBADF));
+        }
         let room = state.capacity.saturating_sub(state.used());
         let mut len = bytes.len() as u64;
         // What fails or dies may have written a part.
@@ -870,27 +919,26 @@ impl OpenFile for AgentFile {
             *state.reached.entry("state: disk full".into()).or_default() += 1;
             result = Err(ErrorKind::StorageFull.into());
         }
-        let node = state.nodes.get_mut(&self.ino).expect("it is open");
-        let written = bytes[..len as usize].to_vec();
-        node.writes.push((node.bytes.len(), written.clone()));
-        node.bytes.extend_from_slice(&written);
+        let end = state.nodes[&self.ino].bytes.len();
+        state.change(self.ino, Change::Write(end, bytes[..len as usize].to_vec()));
         result
     }
 
     fn cut(&mut self, len: u64) -> io::Result<()> {
         let mut state = self.enter(OpKind::Cut)?;
-        let node = state.nodes.get_mut(&self.ino).expect("it is open");
-        node.bytes.truncate(len as usize);
-        node.durable.truncate(len as usize);
-        node.writes.retain_mut(|(at, written)| {
-            written.truncate((len as usize).saturating_sub(*at));
-            !written.is_empty()
-        });
+        if !self.writable {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        state.change(self.ino, Change::Cut(len as usize));
         Ok(())
     }
 
-    fn allocate(&mut self, _: u64) -> io::Result<()> {
-        Ok(())
+    fn allocate(&mut self, len: u64) -> io::Result<()> {
+        match (self.writable, len) {
+            (false, _) => Err(io::Error::from_raw_os_error(EBADF)),
+            (true, 0) => Err(ErrorKind::InvalidInput.into()),
+            (true, _) => Ok(()),
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -900,7 +948,7 @@ impl OpenFile for AgentFile {
             if state.generation == self.generation && state.dead_in.is_none() {
                 let evicted = state.chance.hit(0.5);
                 let node = state.nodes.get_mut(&self.ino).expect("it is open");
-                node.writes.clear();
+                node.changes.clear();
                 if evicted {
                     let len = node.bytes.len();
                     node.bytes = node.durable.clone();
@@ -910,12 +958,8 @@ impl OpenFile for AgentFile {
             return Err(error);
         }
         let node = state.nodes.get_mut(&self.ino).expect("it is open");
-        for (at, written) in std::mem::take(&mut node.writes) {
-            let end = at + written.len();
-            if node.durable.len() < end {
-                node.durable.resize(end, 0);
-            }
-            node.durable[at..end].copy_from_slice(&written);
+        for change in std::mem::take(&mut node.changes) {
+            power::apply(&change, &mut node.durable);
         }
         Ok(())
     }

@@ -16,6 +16,10 @@
 
 mod again;
 mod agent;
+#[expect(
+    dead_code,
+    reason = "tests/it/crash/real_disk.rs judges real disks by the rules of this one"
+)]
 mod disk;
 mod node;
 mod oracle;

@@ -94,6 +94,13 @@ pub(crate) fn missing(reached: &BTreeMap<String, u64>) -> Vec<String> {
         Stage::Compressed,
         Stage::Renamed,
     ];
+    for seldom in [
+        "a folder is lost",
+        "a truncation is lost",
+        "the end of a file is NUL",
+    ] {
+        wanted.push((format!("power cut: {seldom}"), PAIR));
+    }
     wanted.push(("crash x copytruncate".to_owned(), PAIR));
     wanted.extend(stages.map(|stage| (format!("crash x kubelet {stage:?}"), PAIR)));
     let seldom = wanted.into_iter().filter_map(|(what, least)| {

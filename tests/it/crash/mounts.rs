@@ -1,12 +1,14 @@
 //! Small file systems for a state directory, made and broken by the usual tools. They need root; where that is not to be had
 //! the test says that it was left out, and `tests/run` passes it on.
 
+use crate::agent::PATIENCE;
 use crate::traffic::tell;
 use rustix::process::geteuid;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// Bytes of a file that holds a file system: the least that `mkfs.xfs` takes.
 const IMAGE: u64 = 320 << 20;
@@ -89,13 +91,56 @@ impl Disk {
         assert!(run("xfs_io", ["-x", "-c", "shutdown"], &self.at), "shutdown");
     }
 
-    /// Unmounts what nobody uses any more, and mounts it again.
+    /// Unmounts what nobody uses any more, and mounts it again. A process that another test starts holds our descriptors, or
+    /// our mount, for a moment; until it is gone a mount would only lead to the file system that is shut down.
     #[track_caller]
     pub(super) fn power_returns(&mut self) {
-        assert!(run("umount", [""; 0], &self.at), "umount");
+        let patience = Instant::now() + PATIENCE;
+        while !run("umount", [""; 0], &self.at) {
+            assert!(Instant::now() < patience, "umount");
+        }
+        while self.is_attached() {
+            assert!(Instant::now() < patience, "its loop device stays");
+        }
         std::mem::forget(self.mount.take());
         assert!(self.mount(), "mount after the power returned");
     }
+
+    /// Whether a loop device still has the file.
+    fn is_attached(&self) -> bool {
+        let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+        let files =
+            devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+        files
+            .into_iter()
+            .any(|file| Path::new(file.trim_end()) == self.image)
+    }
+}
+
+/// Makes a directory, and its name, durable.
+pub(super) fn sync(folder: &Path) {
+    let above = folder.parent().expect("it lies in another");
+    for folder in [folder, above] {
+        File::open(folder)
+            .and_then(|file| file.sync_all())
+            .expect("a sync");
+    }
+}
+
+/// Makes all of a file system durable.
+pub(super) fn sync_all(at: &Path) {
+    let folder = File::open(at).expect("a directory");
+    rustix::fs::syncfs(folder).expect("a sync");
+}
+
+/// Makes the kernel write a part of a file back, and no more than that: neither its size nor its name.
+pub(super) fn write_back(file: &Path, at: u64, len: u64) {
+    // One option a command: of several the last one counts.
+    let (write, wait) = (
+        format!("sync_range -w {at} {len}"),
+        format!("sync_range -a {at} {len}"),
+    );
+    assert!(run("xfs_io", ["-c", &write, "-c", &wait], file), "{write}");
 }
 
 fn run<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>, path: &Path) -> bool {
