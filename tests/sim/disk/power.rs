@@ -12,6 +12,7 @@
 use super::is_state;
 use longshore_kit::chance::Chance;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What reaches the disk whole or not at all, counted from the beginning of a file. Small, so that small bodies tear.
@@ -190,7 +191,6 @@ pub(super) fn apply(change: &Change, image: &mut Vec<u8>) {
 }
 
 /// All that may be seen of the state directory after a power cut at one moment.
-#[derive(Debug)]
 pub(crate) struct Permitted {
     pub(super) durable: Names,
     pub(super) pending: Vec<NameOp>,
@@ -269,9 +269,7 @@ impl Permitted {
                 return Ok(told);
             }
         }
-        Err(format!(
-            "no power cut of the virtual disk shows {seen:?}; it had {self:?}"
-        ))
+        Err(format!("no power cut shows {}; there was {self:?}", told(seen)))
     }
 
     fn agrees(&self, names: &Names, seen: &Tree) -> bool {
@@ -319,4 +317,29 @@ impl Permitted {
     pub(crate) fn unsynced_names(&self) -> usize {
         self.pending.len()
     }
+}
+
+impl fmt::Debug for Permitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes = |images: &Images| images.0.iter().map(Vec::len).collect::<Vec<_>>();
+        let files: BTreeMap<&u64, Vec<usize>> = self
+            .files
+            .iter()
+            .map(|(ino, images)| (ino, sizes(images)))
+            .collect();
+        write!(
+            f,
+            "durable {:?}, then {:?}; sizes {files:?}",
+            self.durable, self.pending
+        )
+    }
+}
+
+/// Names and sizes.
+fn told(tree: &Tree) -> String {
+    let sizes: BTreeMap<_, _> = tree
+        .iter()
+        .map(|(path, bytes)| (path, bytes.as_ref().map(Vec::len)))
+        .collect();
+    format!("{sizes:?}")
 }
