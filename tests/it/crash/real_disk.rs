@@ -213,7 +213,11 @@ impl Pair {
             }
         }
         let _logs = self.sim.power_cut();
-        match permitted.explain(&self.sim.tree()) {
+        let drawn = self.sim.tree();
+        let lies_in = |path: &&PathBuf| path.parent().is_some_and(|above| drawn.contains_key(above));
+        let lost = drawn.keys().skip(1).find(|path| !lies_in(path));
+        assert_eq!(lost, None, "in no directory: {self:?}");
+        match permitted.explain(&drawn) {
             Ok(told) => told.into_iter().for_each(|what| count(virtual_seen, what)),
             Err(why) => panic!("the virtual disk breaks its own rules: {why}\nafter {self:?}"),
         }
