@@ -1,3 +1,5 @@
+mod goldens;
+
 use super::*;
 use flate2::read::MultiGzDecoder;
 use std::fs::{self, File};
