@@ -7,7 +7,9 @@
 //! the caller has built.
 //!
 //! Its dialect: stamps end in `Z`, lines are cut at 16,384 bytes, and a line that was written in two parts is one line.
-//! Needs root and the packages that `tests/stack install containerd` installs; it tells so where they are missing.
+//! Needs root and the packages that `tests/stack install containerd` installs; it tells so where they are missing. What
+//! stays on the machine is what any containerd leaves: empty cgroups `k8s.io` and an empty `/run/containerd/s`. A test
+//! process that is killed cannot end anything: its containerd stays, too.
 
 mod disk;
 mod image;
