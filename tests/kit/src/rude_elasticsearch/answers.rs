@@ -283,20 +283,29 @@ impl Refusal {
         self
     }
 
+    /// No credentials were given.
     pub(super) fn unauthorized() -> Self {
+        Self::authenticate("missing authentication credentials for REST request [/_bulk]", "")
+    }
+
+    /// An API key was given that is none, is expired or was taken back.
+    pub(super) fn unknown_api_key() -> Self {
+        Self::authenticate(
+            "unable to authenticate with provided credentials and anonymous access is not allowed for this request",
+            ",\"additional_unsuccessful_credentials\":\"API key: unable to find apikey with id VuaCfGcBCdbkQm-e5aOx\"",
+        )
+    }
+
+    fn authenticate(reason: &str, fields: &str) -> Self {
         let schemes = [
             "Basic realm=\"security\", charset=\"UTF-8\"",
             "Bearer realm=\"security\"",
             "ApiKey",
         ];
         let list = schemes.map(quoted).join(",");
-        let mut refusal = Self::new(
-            401,
-            "security_exception",
-            "missing authentication credentials for REST request [/_bulk]",
-        )
-        .with_raw(&format!(",\"header\":{{\"WWW-Authenticate\":[{list}]}}"))
-        .without_product();
+        let mut refusal = Self::new(401, "security_exception", reason)
+            .with_raw(&format!("{fields},\"header\":{{\"WWW-Authenticate\":[{list}]}}"))
+            .without_product();
         refusal
             .headers
             .extend(schemes.map(|scheme| ("www-authenticate", scheme.to_owned())));

@@ -53,8 +53,10 @@ pub enum Refused {
     BadGateway502,
     /// 413, no body, no content type, no product header.
     TooLarge413,
-    /// 401, no or wrong credentials.
+    /// 401, no credentials.
     Unauthorized401,
+    /// 401, an API key that is none.
+    ApiKey401,
     /// 403, the role allows nothing.
     Forbidden403,
     /// 403, the cluster is read-only.
@@ -84,6 +86,7 @@ impl Refused {
                 "blocked by: [SERVICE_UNAVAILABLE/1/state not recovered / initialized];",
             ),
             Self::Unauthorized401 => Refusal::unauthorized(),
+            Self::ApiKey401 => Refusal::unknown_api_key(),
             Self::Forbidden403 => Refusal::new(
                 403,
                 "security_exception",
@@ -229,6 +232,13 @@ pub enum ItemFate {
     },
 }
 
+/// Errors that name their index in a field of its own.
+const NAMES_INDEX: [&str; 3] = [
+    "index_closed_exception",
+    "index_not_found_exception",
+    "version_conflict_engine_exception",
+];
+
 impl ItemFate {
     /// The failure that the item shows, or none when the fate is no failure.
     pub(super) fn failure(&self, action: &Action<'_>) -> Option<Failure> {
@@ -261,7 +271,8 @@ impl ItemFate {
                 "{\"type\":\"illegal_argument_exception\",\"reason\":\"For input string: \\\"abc\\\"\"}".to_owned(),
             ),
             Self::Error { status, kind, reason, failure_store } => {
-                Failure { failure_store: *failure_store, ..Failure::new(*status, kind, reason) }
+                let failure = Failure { failure_store: *failure_store, ..Failure::new(*status, kind, reason) };
+                if NAMES_INDEX.contains(&kind.as_str()) { failure.with("index", index) } else { failure }
             }
             Self::Noop200 | Self::FailureStoreUsed => return None,
         })

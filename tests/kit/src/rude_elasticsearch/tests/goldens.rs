@@ -196,6 +196,7 @@ fn whole_refusals_look_like_the_real_ones() {
         ("req_429_indexing_pressure", Refused::Pressure429),
         ("req_413_plain", Refused::TooLarge413),
         ("sec_401_no_credentials", Refused::Unauthorized401),
+        ("sec_401_bad_api_key", Refused::ApiKey401),
         ("sec_403_no_privileges_user", Refused::Forbidden403),
         ("cluster_block_read_only", Refused::ReadOnly403),
     ] {
@@ -225,4 +226,134 @@ fn health_has_the_fields_of_the_real_one() {
     let answer = golden("health").ask(&server).json();
     let keys = |json: &Value| json.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&answer), keys(&golden("health").response["body"]));
+}
+
+/// What is left of an answer when words and numbers are taken out, but for statuses and types.
+fn shape(json: &Value) -> Value {
+    match json {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| match key.as_str() {
+                "status" | "type" => (key.clone(), value.clone()),
+                _ => (key.clone(), shape(value)),
+            })
+            .collect(),
+        Value::Array(values) => values.iter().map(shape).collect(),
+        Value::String(_) | Value::Null => Value::from(""),
+        Value::Number(_) => Value::from(0),
+        Value::Bool(_) => json.clone(),
+    }
+}
+
+/// Status, product header, content type and shape.
+fn outline(status: u64, header: impl Fn(&str) -> Option<String>, body: &Value) -> Value {
+    let mut body = body.clone();
+    level(&mut body);
+    let headers = ["x-elastic-product", "content-type"].map(header);
+    serde_json::json!([status, headers, shape(&body)])
+}
+
+impl Golden {
+    fn outline(&self) -> Value {
+        let headers = &self.response["headers"];
+        let header = |name: &str| headers[name].as_str().map(str::to_owned);
+        let body = match &self.response["body"] {
+            Value::String(text) if text.is_empty() => &Value::Null,
+            body => body,
+        };
+        outline(self.response["status"].as_u64().unwrap(), header, body)
+    }
+
+    fn outline_of(&self, server: &RudeElasticsearch) -> Value {
+        let answer = self.ask(server);
+        let header = |name: &str| answer.header(name).map(str::to_owned);
+        outline(u64::from(answer.status), header, &answer.json())
+    }
+
+    /// A server on which each item fails as it did when this was recorded.
+    fn replayed(&self) -> RudeElasticsearch {
+        let items = self.response["body"]["items"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let mut items = items.into_iter();
+        let fate = move |_: Item<'_>| {
+            let item = items.next()?;
+            let item = item.as_object()?.values().next()?.clone();
+            let error = item.get("error")?;
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            Some(ItemFate::Error {
+                status: item["status"].as_u64()? as u16,
+                kind: text(&error["type"]),
+                reason: text(&error["reason"]),
+                failure_store: None,
+            })
+        };
+        let server = RudeElasticsearch::start();
+        server.fates(Fates {
+            custom: Some(Box::new(fate)),
+            ..Fates::default()
+        });
+        server
+    }
+}
+
+/// Recorded answers of a shape that the rude server has not, and why it does without.
+const WITHOUT: [(&str, &str); 6] = [
+    ("bulk_all_ops", "updates and removals are never sent"),
+    ("bulk_ct_compat8", "bodies are plain NDJSON"),
+    ("bulk_ct_compat9", "bodies are plain NDJSON"),
+    (
+        "bulk_index_dup_200_updated",
+        "it takes two requests; compared above",
+    ),
+    ("bulk_list_executed_pipelines", "nobody asks for pipelines"),
+    (
+        "item_text_long_token",
+        "the document was cut when it was recorded",
+    ),
+];
+
+/// Whatever the real server was asked at `_bulk`, the rude one has an answer of that shape: by itself, with items that fail
+/// in the recorded way, or as one of its refusals.
+#[test]
+fn every_recorded_answer_to_a_bulk_has_a_shape_of_the_rude_server() {
+    const REFUSALS: [Refused; 8] = [
+        Refused::Pressure429,
+        Refused::Breaker429,
+        Refused::Unavailable503,
+        Refused::TooLarge413,
+        Refused::Unauthorized401,
+        Refused::ApiKey401,
+        Refused::Forbidden403,
+        Refused::ReadOnly403,
+    ];
+    let folder = format!("{}/../golden/es8", env!("CARGO_MANIFEST_DIR"));
+    let names = std::fs::read_dir(folder).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let goldens = names.map(|name| golden(name.trim_end_matches(".json")));
+    let asks_bulk = |golden: &Golden| {
+        golden.request["path"]
+            .as_str()
+            .is_some_and(|path| path.contains("/_bulk"))
+    };
+    let (mut compared, mut without) = (0, Vec::new());
+    for golden in goldens.filter(asks_bulk) {
+        let expected = golden.outline();
+        let refused = |refused| {
+            let server = RudeElasticsearch::start();
+            server.fault(Fault::Refuse(refused), Odds::Next(1));
+            golden.outline_of(&server)
+        };
+        let found = golden.outline_of(&RudeElasticsearch::start()) == expected
+            || golden.outline_of(&golden.replayed()) == expected
+            || REFUSALS.into_iter().any(|refusal| refused(refusal) == expected);
+        compared += usize::from(found);
+        if !found {
+            without.push(golden.name);
+        }
+    }
+    without.sort();
+    assert_eq!(without, WITHOUT.map(|(name, _)| name));
+    assert_eq!(compared, 88);
 }
