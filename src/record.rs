@@ -274,6 +274,17 @@ pub struct Joined {
 /// Number of a frame in the spool.
 pub type FrameSeq = u64;
 
+/// Why a body goes to the spool, and so what may be given up for it, and it for others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keep {
+    /// It was never in a request: under `drop_oldest` it may be evicted.
+    Unsent,
+    /// It was in a request and may be stored already: it is never evicted.
+    Sent,
+    /// It stays in memory and is sent: it is never evicted, and nothing is evicted for it.
+    Copy,
+}
+
 /// Where documents came from, and so what is done when all of them have come to rest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Origin {

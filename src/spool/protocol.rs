@@ -1,7 +1,7 @@
 //! What the spool's thread is told, and what it tells: the only words in which others speak to it.
 
 use super::losses::{Reason, Totals};
-use crate::record::Body;
+use crate::record::{Body, Keep};
 
 /// What the spool is to do.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub enum Command {
         body: Body,
         /// The index on hold.
         lane: Option<String>,
-        /// It was in a request before: it is never evicted.
-        sent: bool,
+        /// Why.
+        keep: Keep,
     },
     /// Read a frame back.
     Read(u64),

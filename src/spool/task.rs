@@ -58,6 +58,7 @@ mod tests {
     use super::super::index::{Quota, WhenFull};
     use super::super::losses::{Reason, Totals};
     use super::*;
+    use crate::record::Keep;
     use crate::sync::mpsc::channel;
     use crate::sync::{thread, tokio};
 
@@ -77,7 +78,7 @@ mod tests {
             parcel,
             body: body(3),
             lane: None,
-            sent: false,
+            keep: Keep::Unsent,
         };
         let deadline = now() + 20 * SAVE_INTERVAL;
         let file = state.path().join("spool/delivered");
@@ -113,7 +114,7 @@ mod tests {
                 parcel,
                 body: body(3),
                 lane: None,
-                sent: false,
+                keep: Keep::Unsent,
             };
             commands.send(append).unwrap();
         }

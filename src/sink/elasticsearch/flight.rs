@@ -152,6 +152,8 @@ pub struct Flight {
     writing: BTreeMap<ParcelId, Writing>,
     /// Copies on their way to the spool, and of which parcel.
     copies: BTreeMap<ParcelId, ParcelId>,
+    /// The last one found no room: none before this.
+    copies_from: Option<Instant>,
     /// Found no place before the end of the process.
     unsaved: Unsaved,
     /// Frames that wait in the spool, those of lanes aside.
@@ -187,6 +189,7 @@ impl Flight {
             flying: BTreeMap::new(),
             writing: BTreeMap::new(),
             copies: BTreeMap::new(),
+            copies_from: None,
             unsaved: Unsaved::default(),
             frames: VecDeque::new(),
             reading: None,

@@ -3,7 +3,7 @@
 use super::{Active, Spool, is_full};
 use crate::disk::How;
 use crate::mutant::{self, Mutant};
-use crate::record::Body;
+use crate::record::{Body, Keep};
 use crate::spool::delivered::SegmentRecord;
 use crate::spool::frame;
 use crate::spool::index::{Located, Plan, SegmentNumber};
@@ -22,8 +22,8 @@ pub struct Parcel<'a> {
     pub lane: Option<&'a str>,
     /// The body.
     pub body: &'a Body,
-    /// It was in a request before: it is never evicted.
-    pub sent: bool,
+    /// Why.
+    pub keep: Keep,
 }
 
 /// What became of a body.
@@ -100,7 +100,8 @@ impl Spool {
             let fits = |active: &Active| active.written + item.len <= active.allocated;
             if !self.active.as_ref().is_some_and(fits) {
                 self.sync_written(group);
-                match self.make_room(item.len, group.evicted) {
+                let may_evict = item.parcel.keep != Keep::Copy;
+                match self.make_room(item.len, may_evict, group.evicted) {
                     Ok(true) => {}
                     Ok(false) => {
                         group.outcomes[item.at] = Appended::Full;
@@ -135,7 +136,7 @@ impl Spool {
         let starts_group = active.written == active.confirmed;
         let marks = frame::Marks {
             starts_group,
-            sent: parcel.sent,
+            sent: parcel.keep != Keep::Unsent,
         };
         let bytes = frame::encode_marked(sequence, marks, parcel.lane, parcel.body);
         active.file.append(&bytes)?;
@@ -171,7 +172,7 @@ impl Spool {
                 len: item.len,
                 documents: item.parcel.body.documents() as u64,
                 source_bytes: item.parcel.body.source_bytes(),
-                taken: item.parcel.sent,
+                taken: item.parcel.keep != Keep::Unsent,
             };
             self.index.on_appended(item.sequence, located);
             group.outcomes[item.at] = Appended::Frame(item.sequence);
@@ -196,13 +197,14 @@ impl Spool {
     }
 
     /// Makes a segment that takes `len` bytes. False when there is no room for it.
-    fn make_room(&mut self, len: u64, evicted: &mut Vec<Evicted>) -> io::Result<bool> {
+    fn make_room(&mut self, len: u64, may_evict: bool, evicted: &mut Vec<Evicted>) -> io::Result<bool> {
         self.seal_active();
         loop {
             let reaped = self.reap();
             let free = self.free_bytes()?;
             match self.index.plan(len, free) {
                 Plan::Full => return Ok(false),
+                Plan::Evict(_) if !may_evict => return Ok(false),
                 Plan::Evict(segment) => {
                     // A segment that cannot be removed makes no room: no more are evicted then.
                     reaped?;

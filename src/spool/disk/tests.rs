@@ -14,7 +14,7 @@ mod turns;
 
 use super::*;
 use crate::disk;
-use crate::record::Body;
+use crate::record::{Body, Keep};
 use crate::spool::frame::tests::body;
 use rough::Rough;
 use std::fs;
@@ -40,7 +40,7 @@ pub(crate) fn append(spool: &mut Spool, lane: Option<&str>, body: &Body) -> Appe
             &[Parcel {
                 lane,
                 body,
-                sent: false,
+                keep: Keep::Unsent,
             }],
             &mut evicted,
         )
@@ -141,7 +141,7 @@ fn a_group_shares_one_sync_and_each_body_has_its_own_number() {
         .map(|body| Parcel {
             lane: None,
             body,
-            sent: false,
+            keep: Keep::Unsent,
         })
         .collect();
     let outcomes = spool.append(&parcels[..20], &mut Vec::new());
@@ -201,7 +201,7 @@ fn what_is_lost_is_on_record_for_ever() {
     let body = body(30);
     while evicted.is_empty() {
         let parcel = Parcel {
-            sent: false,
+            keep: Keep::Unsent,
             lane: None,
             body: &body,
         };
@@ -244,7 +244,7 @@ fn frames_that_were_handed_out_are_not_evicted_by_the_next_process_either() {
         let mut evicted = Vec::new();
         for _ in 0..400 {
             let parcel = Parcel {
-                sent: false,
+                keep: Keep::Unsent,
                 lane: None,
                 body: &big,
             };
@@ -322,7 +322,7 @@ fn a_spool_of_1_gb_opens_within_a_second() {
         ..body(4000)
     };
     let parcels = [Parcel {
-        sent: false,
+        keep: Keep::Unsent,
         lane: None,
         body: &big,
     }; 50];

@@ -5,7 +5,7 @@
 
 use super::{Appended, Parcel, Reading, Spool};
 use crate::mutant::{self, Mutant};
-use crate::record::Body;
+use crate::record::{Body, Keep};
 use crate::spool::losses::Reason;
 use crate::spool::protocol::{Command, Evicted, Report};
 use tracing::{error, warn};
@@ -15,7 +15,7 @@ struct Append {
     parcel: u64,
     body: Body,
     lane: Option<String>,
-    sent: bool,
+    keep: Keep,
 }
 
 /// Carries out commands and tells what became of them. All appends come last and share a sync: what is
@@ -29,12 +29,12 @@ pub fn execute(spool: &mut Spool, commands: Vec<Command>, report: &mut dyn FnMut
                 parcel,
                 body,
                 lane,
-                sent,
+                keep,
             } => appends.push(Append {
                 parcel,
                 body,
                 lane,
-                sent,
+                keep,
             }),
             Command::Read(frame) => read(spool, frame, report),
             Command::Done(frame) => {
@@ -71,10 +71,10 @@ fn append(spool: &mut Spool, appends: &[Append], report: &mut dyn FnMut(Report))
     let mut evicted = Vec::new();
     let parcels: Vec<Parcel<'_>> = appends
         .iter()
-        .map(|Append { body, lane, sent, .. }| Parcel {
+        .map(|Append { body, lane, keep, .. }| Parcel {
             lane: lane.as_deref(),
             body,
-            sent: *sent,
+            keep: *keep,
         })
         .collect();
     let outcomes = spool.append(&parcels, &mut evicted);

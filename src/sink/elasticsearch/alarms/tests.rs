@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::flow::backoff::Backoff;
-use crate::record::{Batch, Body, Encoding, FileId, Row, Share};
+use crate::record::{Batch, Body, Encoding, FileId, Keep, Row, Share};
 use crate::sink::elasticsearch::flight::{Action, FlightConfig, Moment, ParcelId};
 use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
 
@@ -73,11 +73,7 @@ impl Rig {
         while let Some(action) = self.flight.poll(self.now) {
             match action {
                 Action::Send { parcel, .. } => return Some(parcel),
-                Action::Spool {
-                    sent: true,
-                    lane: None,
-                    ..
-                } => {}
+                Action::Spool { keep: Keep::Copy, .. } => {}
                 Action::Spool { parcel, lane, .. } => {
                     self.flight
                         .on_spooled(parcel, lane.map(|_| parcel), self.moment());

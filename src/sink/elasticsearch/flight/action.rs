@@ -1,6 +1,6 @@
 //! What goes into the sink's state machine besides facts, and what comes out of it.
 
-use crate::record::{Ack, Body, Encoding, Fate, FrameSeq, Origin, Share};
+use crate::record::{Ack, Body, Encoding, Fate, FrameSeq, Keep, Origin, Share};
 use bytes::Bytes;
 use std::time::Instant;
 
@@ -55,8 +55,8 @@ pub enum Action {
         body: Body,
         /// The index on hold, for a side body.
         lane: Option<String>,
-        /// It was in a request before: it may be stored already, and must not be given up.
-        sent: bool,
+        /// Why.
+        keep: Keep,
     },
     /// Read a frame; answer with [`super::Flight::on_frame`].
     ReadFrame(FrameSeq),

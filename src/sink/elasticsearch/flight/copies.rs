@@ -6,13 +6,14 @@
 //! is acked, and the body goes on as if it had been read back from the spool: whatever becomes of its documents settles
 //! the frame. (So with what is left of a frame: the rest of it is not sent again.) What is sent again after a crash is so bounded by what came within that time and one checkpoint's interval.
 //!
-//! The body keeps its part of the memory budget until it leaves. A copy counts as sent, and is not evicted. When the body is
+//! The body keeps its part of the memory budget until it leaves. A copy is never evicted, and nothing is evicted for it: where
+//! there is no room the next ones are tried a second later. When the body is
 //! answered before its copy is synced, the copy has no use, and is done at once.
 
-use super::waiting::Room;
+use super::waiting::{FULL_PAUSE, Room};
 use super::{Action, Flight, Moment, Parcel, ParcelId, Phase};
 use crate::mutant::{self, Mutant};
-use crate::record::{Body, Fate, FrameSeq, Origin};
+use crate::record::{Body, Fate, FrameSeq, Keep, Origin};
 use std::time::{Duration, Instant};
 
 /// A body that came so long ago and rests nowhere is copied: the interval of the checkpoints.
@@ -23,6 +24,7 @@ impl Flight {
     pub(super) fn copy(&mut self, now: Instant) {
         while self.phase != Phase::Saving
             && self.spool_may_take()
+            && self.copies_from.is_none_or(|from| from <= now)
             && let Some((id, body)) = self.next_to_copy(now)
         {
             self.next_parcel += 1;
@@ -32,7 +34,7 @@ impl Flight {
                 parcel: copy,
                 body,
                 lane: None,
-                sent: true,
+                keep: Keep::Copy,
             });
         }
     }
@@ -44,7 +46,8 @@ impl Flight {
 
     /// When the next copy is due.
     pub(super) fn copy_due(&self) -> Option<Instant> {
-        self.uncopied().map(|parcel| parcel.rest_by).min()
+        let due = self.uncopied().map(|parcel| parcel.rest_by).min()?;
+        Some(self.copies_from.map_or(due, |from| from.max(due)))
     }
 
     /// Bodies that rest nowhere, or in a frame with others that rest elsewhere by now; and of which no copy is being made.
@@ -81,10 +84,10 @@ impl Flight {
             return false;
         };
         let Some(frame) = frame else {
-            self.room = Room::full(at.now);
+            self.copies_from = Some(at.now + FULL_PAUSE);
             return true;
         };
-        self.room = Room::Open;
+        (self.room, self.copies_from) = (Room::Open, None);
         let Some(parcel) = self.in_memory_mut(id) else {
             if !mutant::is(Mutant::UselessCopyKept) {
                 self.actions.push_back(Action::FrameDone(frame));

@@ -2,13 +2,13 @@
 
 use super::copies::REST_WAIT;
 use super::{Action, Flight, Health, Moment, Parcel, ParcelId, Phase, Writing};
-use crate::record::{FrameSeq, Origin, Share};
+use crate::record::{FrameSeq, Keep, Origin, Share};
 use crate::sink::elasticsearch::response::Problem;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How long a full spool is left alone before the next try.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Bodies that wait for another attempt before nothing new is sent, however small they are.
 const MAX_DELAYED: usize = 256;
@@ -182,7 +182,7 @@ impl Flight {
             parcel: parcel.id,
             body: parcel.body.clone(),
             lane: index,
-            sent: parcel.sent,
+            keep: if parcel.sent { Keep::Sent } else { Keep::Unsent },
         };
         self.writing.insert(parcel.id, Writing::Spool { parcel, lane });
         action

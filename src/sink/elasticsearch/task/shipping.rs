@@ -331,13 +331,13 @@ impl Shipping {
                 parcel,
                 body,
                 lane,
-                sent,
+                keep,
             } => {
                 return Some(Order::Spool(spool::Command::Append {
                     parcel,
                     body,
                     lane,
-                    sent,
+                    keep,
                 }));
             }
             Action::ReadFrame(frame) => return Some(Order::Spool(spool::Command::Read(frame))),

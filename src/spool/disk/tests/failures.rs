@@ -27,7 +27,7 @@ fn group(spool: &mut Spool, bodies: &[Body]) -> Vec<Appended> {
         .map(|body| Parcel {
             lane: None,
             body,
-            sent: false,
+            keep: Keep::Unsent,
         })
         .collect();
     spool.append(&parcels, &mut Vec::new())
@@ -232,7 +232,7 @@ fn an_eviction_that_cannot_be_put_on_record_does_not_happen() {
         let (rough, mut spool) = rough(state.path(), quota);
         let big = body(100);
         let parcel = Parcel {
-            sent: false,
+            keep: Keep::Unsent,
             lane: None,
             body: &big,
         };

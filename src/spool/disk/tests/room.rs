@@ -178,14 +178,20 @@ impl World {
             .map(|body| Parcel {
                 lane: None,
                 body,
-                sent: false,
+                keep: [Keep::Unsent, Keep::Unsent, Keep::Sent, Keep::Copy][self.chance.below(4) as usize],
             })
             .collect();
+        let kept: Vec<Keep> = parcels.iter().map(|parcel| parcel.keep).collect();
         let mut evicted = Vec::new();
         let outcomes = self.spool.as_mut().unwrap().append(&parcels, &mut evicted);
-        for (body, outcome) in bodies.into_iter().zip(outcomes) {
+        let only_copies = kept.iter().all(|keep| *keep == Keep::Copy);
+        assert!(!only_copies || evicted.is_empty(), "evicted for copies");
+        for ((body, outcome), keep) in bodies.into_iter().zip(outcomes).zip(kept) {
             match outcome {
                 Appended::Frame(frame) => {
+                    if keep != Keep::Unsent {
+                        self.sent.insert(frame);
+                    }
                     assert!(self.waiting.insert(frame, body).is_none());
                     self.tally.confirmed += 1;
                 }

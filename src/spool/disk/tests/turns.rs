@@ -25,7 +25,7 @@ fn append(parcel: u64) -> Command {
         parcel,
         body: body(100),
         lane: None,
-        sent: false,
+        keep: Keep::Unsent,
     }
 }
 

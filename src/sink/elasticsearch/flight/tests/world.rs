@@ -3,7 +3,7 @@
 
 use super::super::*;
 use crate::codec::gzip;
-use crate::record::{Encoding, FileId, Row};
+use crate::record::{Encoding, FileId, Keep, Row};
 use crate::sink::elasticsearch::response::Verdict;
 use crate::telemetry::ledger::{DropReason, Ledger, ReaderTotals};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -36,7 +36,7 @@ enum SpoolCommand {
         parcel: ParcelId,
         body: Body,
         lane: Option<String>,
-        sent: bool,
+        keep: Keep,
     },
     Read(FrameSeq),
 }
@@ -263,14 +263,14 @@ impl World {
                 parcel,
                 body,
                 lane,
-                sent,
+                keep,
             } => {
                 self.spool_writes += 1;
                 self.commands.push_back(SpoolCommand::Write {
                     parcel,
                     body,
                     lane,
-                    sent,
+                    keep,
                 });
             }
             Action::ReadFrame(frame) => self.commands.push_back(SpoolCommand::Read(frame)),
@@ -389,7 +389,7 @@ impl World {
                 parcel,
                 body,
                 lane,
-                sent,
+                keep,
             } => {
                 let frame = (!self.spool_full).then_some(self.next_frame);
                 if let Some(frame) = frame {
@@ -403,7 +403,7 @@ impl World {
                             lane,
                             damaged: false,
                             // Frames of lanes may go, to see what becomes of their probes.
-                            taken: sent && !in_lane,
+                            taken: keep != Keep::Unsent && !in_lane,
                         },
                     );
                 }
