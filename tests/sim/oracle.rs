@@ -165,23 +165,33 @@ fn is(found: &Result<longshore_kit::lines::Sequenced<'_>, Corrupt>, token: &Toke
 
 fn tokens(world: &mut World, undisturbed: bool) {
     let mut arrived: BTreeMap<Token, u64> = BTreeMap::new();
-    let mut corrupt = 0;
+    let (mut corrupt, mut damaged) = (0, String::new());
     for document in world.server.documents() {
         for found in find_messages(&document.source) {
             match found {
                 Ok(found) => *arrived.entry((found.stream.to_owned(), found.seq)).or_default() += 1,
                 Err(Corrupt::NoMark) => {}
-                Err(_) => corrupt += 1,
+                Err(_) => {
+                    corrupt += 1;
+                    damaged.push_str(&format!(
+                        "\n{}: {}",
+                        document.id,
+                        String::from_utf8_lossy(&document.source)
+                    ));
+                }
             }
         }
     }
     let lettered = dead_letters(world);
-    // What was read of a line before the file was truncated is a line.
+    // What was read of a line before the file was truncated, or deleted while it was closed, is a line.
     let truth = &world.kubelet.truth;
-    let is_torn = |piece: &&Piece| piece.torn || piece.split && truth.truncated.contains(&piece.file);
+    let lost_its_end = |file: u64| truth.truncated.contains(&file) || !world.kubelet.is_there(file);
+    let is_torn = |piece: &&Piece| piece.torn || piece.split && lost_its_end(piece.file);
     let torn = truth.pieces.iter().filter(is_torn).count();
     if corrupt > torn {
-        world.fail(format!("{corrupt} documents are damaged; {torn} lines were torn"));
+        world.fail(format!(
+            "{corrupt} documents are damaged; {torn} lines were torn:{damaged}"
+        ));
         return;
     }
     let mut lost: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
@@ -303,12 +313,11 @@ fn judge_lost(world: &mut World, lost: &BTreeMap<u64, (u64, u64)>, first: Option
     let gone = truth
         .iter()
         .filter(|piece| set_back.contains(&piece.file) || is_gone(piece.file));
+    // Nor are torn lines among those that have to arrive; they may be evicted like all others.
+    let torn = truth.iter().filter(|piece| piece.torn);
     let twice: u64 = match undisturbed {
-        true => gone
-            .filter(|piece| piece.torn)
-            .map(|piece| piece.end - piece.start)
-            .sum(),
-        false => gone.map(|piece| piece.end - piece.start).sum(),
+        true => torn.map(|piece| piece.end - piece.start).sum(),
+        false => gone.chain(torn).map(|piece| piece.end - piece.start).sum(),
     };
     // A frame that the disk has spoiled may have been sent before; and after a death the reader has read again what was
     // spooled just before, so that an evicted frame may arrive all the same.
