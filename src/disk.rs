@@ -125,6 +125,11 @@ pub trait OpenFile: fmt::Debug + Send {
     fn stat(&self) -> io::Result<Stat>;
     /// Reads at `offset` until the buffer is full or the file ends.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Where the next bytes are from `offset` on that may be other than NUL: what lies before is a hole (`SEEK_DATA`). The
+    /// size of the file when nothing follows but a hole; `offset` itself where nobody knows of holes.
+    fn data_from(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
     /// Writes all bytes at the end. After an error some of them may be there.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Cuts the file to `len` bytes.
@@ -295,6 +300,17 @@ impl OpenFile for File {
             }
         }
         Ok(filled)
+    }
+
+    fn data_from(&self, offset: u64) -> io::Result<u64> {
+        match rustix::fs::seek(self, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(data) => Ok(data),
+            // Nothing but a hole, or nothing at all.
+            Err(Errno::NXIO) => Ok(OpenFile::stat(self)?.len.max(offset)),
+            // A file system without holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(offset),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

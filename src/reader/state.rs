@@ -78,6 +78,16 @@ impl FileState {
         self.cutter.held_bytes()
     }
 
+    /// Whether the unfinished line is beyond its limit, so that its bytes are only counted.
+    pub fn is_beyond_limit(&self) -> bool {
+        self.cutter.is_full()
+    }
+
+    /// So many NUL bytes follow in a line that is beyond its limit: as if they had been read.
+    pub fn skip(&mut self, bytes: u64) {
+        self.cutter.skip(bytes);
+    }
+
     /// The recorded cuts.
     pub fn cuts(&self) -> &[Cut] {
         &self.cuts

@@ -300,6 +300,12 @@ impl LogFile {
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
     }
+
+    /// Bytes of the hole that begins at `offset`; 0 where there is none, or nobody knows.
+    pub fn hole_at(&self, offset: u64) -> u64 {
+        let data = self.file.data_from(offset);
+        data.map_or(0, |data| data.saturating_sub(offset))
+    }
 }
 
 impl GzipFile {

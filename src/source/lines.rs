@@ -72,6 +72,18 @@ impl LineCutter {
         (from, &rest[..end])
     }
 
+    /// The unfinished line has reached its limit: whatever comes before its newline is only counted.
+    pub fn is_full(&self) -> bool {
+        self.skipped > 0
+    }
+
+    /// So many bytes without a newline follow, which nobody needs to look at. Only for a line that [is full].
+    ///
+    /// [is full]: LineCutter::is_full
+    pub fn skip(&mut self, bytes: u64) {
+        self.skipped += bytes;
+    }
+
     /// Ends the unfinished line without a newline: the file will not grow any more.
     pub fn finish(&mut self) -> Option<OwnedLine> {
         if self.held_bytes() == 0 {
@@ -168,6 +180,20 @@ mod tests {
     fn an_over_long_line_is_cut_and_the_next_one_is_whole() {
         let lines = lines_of(&[b"123456", b"789\nab\n"], 4, false);
         assert_eq!(lines, [(b"1234".to_vec(), 0, 10, 5), (b"ab".to_vec(), 10, 13, 0)]);
+    }
+
+    #[test]
+    fn what_is_skipped_of_an_over_long_line_counts_as_if_it_had_been_read() {
+        let mut cutter = LineCutter::new(0);
+        assert!(cutter.resume(b"123", 4).0.is_none());
+        cutter.whole_lines(b"123456", 4);
+        assert!(cutter.is_full());
+        cutter.skip(1 << 40);
+        let (line, rest) = cutter.resume(b"78\nab\n", 4);
+        let line = line.unwrap();
+        let (start, end, skipped) = (line.line().start, line.line().end, line.line().skipped);
+        assert_eq!((start, end, skipped), (0, (1 << 40) + 9, (1 << 40) + 4));
+        assert_eq!((line.line().text, rest), (&b"1234"[..], &b"ab\n"[..]));
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub(crate) struct Agent {
     pub(crate) over_share: bool,
     /// What was given to the spool since somebody looked.
     pub(crate) spooled: Vec<Body>,
+    /// The spool had no room for something since somebody looked.
+    pub(crate) refused: bool,
     /// The last checkpoint is durable.
     pub(crate) is_saved: bool,
     /// The disk did not give back a generation of the checkpoint at the start, however often it was asked.
@@ -246,6 +248,7 @@ impl Agent {
             batches_ended: false,
             over_share: false,
             spooled: Vec::new(),
+            refused: false,
             is_saved: true,
             began_unread: unreadable,
             of_before,
@@ -359,11 +362,12 @@ impl Agent {
         let count = self.spool_commands.len().min(limit);
         if count > 0 {
             let commands = self.spool_commands.drain(..count).collect();
-            let reports = &mut self.spool_reports;
+            let (reports, refused) = (&mut self.spool_reports, &mut self.refused);
             turn::execute(&mut self.spool, commands, &mut |report| {
                 if !matches!(report, spool::Report::Frame { .. }) {
                     tracing::debug!("{report:?}");
                 }
+                *refused |= matches!(report, spool::Report::Appended { frame: None, .. });
                 reports.push_back(report);
             });
         }

@@ -623,8 +623,9 @@ impl World {
 
     /// The threads have run for so long.
     fn live(&mut self, by: Duration) {
-        let Some(agent) = &self.agent else { return };
-        let full = agent.board.spool().full || agent.board.sink().dead_letter_full;
+        let Some(agent) = &mut self.agent else { return };
+        let refused = std::mem::take(&mut agent.refused);
+        let full = refused || agent.board.spool().full || agent.board.sink().dead_letter_full;
         let troubles = self.disk.troubles();
         self.again.on_time(by, troubles, full);
     }

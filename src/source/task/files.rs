@@ -1,7 +1,7 @@
 //! Reading one file of an instance: open, read on, notice truncation.
 
 use super::container::Place;
-use super::desk::Desk;
+use super::desk::{Desk, QUANTUM};
 use super::identity::on_set_back;
 use super::instance::Instance;
 use crate::mutant::{self, Mutant};
@@ -10,7 +10,7 @@ use crate::record::{FileId, Span, Stamp};
 use crate::source::chain::{NAMELESS_QUIET, UNSEEN_QUIET};
 use crate::source::disk::{GzipFile, Inflated, LogFile};
 use crate::source::fingerprint::fingerprint;
-use crate::source::tail::{Identity, Inode, Recent, Tail};
+use crate::source::tail::{Identity, Inode, RECENT_BYTES, Recent, Tail};
 use crate::telemetry::ledger::LostReason;
 use std::io;
 use std::time::Instant;
@@ -116,6 +116,7 @@ impl Instance {
             tail.problem = None;
             return Step::End(0);
         }
+        let offset = pass_hole(log, file, &mut tail.recent, size, desk);
         let recent = tail.recent.bytes().len();
         let wanted = recent + limit.min(size.saturating_sub(offset) as usize);
         let mut buffer = std::mem::take(&mut desk.buffer);
@@ -340,6 +341,25 @@ impl Instance {
             Err(error) => Err(on_error(tail, place, desk, &error)),
         }
     }
+}
+
+/// Passes a hole of the file without reading it, when it lies in a line of which nothing more is kept: programs that write over
+/// a truncated file at their old offset leave gigabytes of them. Returns where to read on.
+fn pass_hole(log: &LogFile, file: &mut FileState, recent: &mut Recent, size: u64, desk: &mut Desk) -> u64 {
+    let offset = file.read_offset();
+    if !file.is_beyond_limit() {
+        return offset;
+    }
+    // A short one is read like all else.
+    let hole = log.hole_at(offset).min(size.saturating_sub(offset));
+    if hole < QUANTUM as u64 {
+        return offset;
+    }
+    file.skip(hole);
+    recent.push(&[0; RECENT_BYTES]);
+    desk.read += hole;
+    desk.dirty = true;
+    offset + hole
 }
 
 /// The file was truncated, and has grown again, between the look at its first line and its first read.

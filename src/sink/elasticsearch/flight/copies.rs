@@ -4,11 +4,12 @@
 //! that is delivered behind it: after a crash everything would be sent again. So a body that is still on its way
 //! [`REST_WAIT`] after it came, and at once one with lines of deleted files, is copied. When the copy is synced the batch
 //! is acked, and the body goes on as if it had been read back from the spool: whatever becomes of its documents settles
-//! the frame. (So with what is left of a frame: the rest of it is not sent again.) What is sent again after a crash is so bounded by what came within that time and one checkpoint's interval.
+//! the frame. The same is done with what is left of a frame of which some documents rest: the frame is done then. So what is
+//! sent again after a crash is bounded by what came within that time and one interval of the checkpoints.
 //!
 //! The body keeps its part of the memory budget until it leaves. A copy is never evicted, and nothing is evicted for it: where
-//! there is no room the next ones are tried a second later. When the body is
-//! answered before its copy is synced, the copy has no use, and is done at once.
+//! there is no room another one tries a second later. When the body is answered before its copy is synced, the copy has no
+//! use, and is done at once.
 
 use super::waiting::{FULL_PAUSE, Room};
 use super::{Action, Flight, Moment, Parcel, ParcelId, Phase};
@@ -24,7 +25,9 @@ impl Flight {
     pub(super) fn copy(&mut self, now: Instant) {
         while self.phase != Phase::Saving
             && self.spool_may_take()
-            && self.copies_from.is_none_or(|from| from <= now)
+            && self
+                .copies_from
+                .is_none_or(|from| from <= now && self.copies.is_empty())
             && let Some((id, body)) = self.next_to_copy(now)
         {
             self.next_parcel += 1;
