@@ -1,7 +1,7 @@
 //! The page `tests/RELIABILITY.md`: the failure modes of log shippers, and the tests that say what Longshore does in each.
 //!
 //! The page and the sources enter, sentences about what is wrong leave. Wrong is: a row that is missing or there twice; a
-//! row with neither a proof nor "later: reason"; a proof that does not exist. Not done here: what is named is not run (the
+//! row with neither a proof nor "later: reason"; a proof that does not exist, also in the section about the doubles. Not done here: what is named is not run (the
 //! parts of `tests/run` do that), and nobody but a reader can say whether it proves the row.
 //!
 //! Red when a test is deleted or renamed that the page names, say `no_input_panics` in `parse/cri.rs`; so is a deliberate
@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// How many failure modes the table has.
 const MODES: usize = 61;
+
+/// The last section of the page. What has `::` in it is a proof.
+const DOUBLES: &str = "\n## The doubles are checked\n";
 
 /// Where the enums are whose variants may stand as a proof: bugs and faults that are switched on.
 const ENUMS: [&str; 5] = [
@@ -145,6 +148,14 @@ fn complaints(page: &str) -> Vec<String> {
                 .map(|proof| format!("row {number}: there is no {proof}")),
         );
     }
+    let doubles = page.split_once(DOUBLES).map(|(_, section)| section);
+    found.extend(
+        doubles
+            .into_iter()
+            .flat_map(spans)
+            .filter(|proof| proof.contains("::") && !exists(proof))
+            .map(|proof| format!("the doubles: there is no {proof}")),
+    );
     for (number, times) in seen {
         if times != 1 || number > MODES {
             found.push(format!("row {number} is there {times} times"));
@@ -156,6 +167,7 @@ fn complaints(page: &str) -> Vec<String> {
 #[test]
 fn every_failure_mode_has_tests_that_exist() {
     let page = text_of("tests/RELIABILITY.md");
+    assert!(page.contains(DOUBLES));
     let wrong = complaints(&page);
     assert!(wrong.is_empty(), "tests/RELIABILITY.md:\n{}", wrong.join("\n"));
 }
@@ -194,6 +206,9 @@ fn a_page_with_mistakes_is_refused() {
         assert_eq!(with(wrong).len(), 1, "{wrong}: {:?}", with(wrong));
     }
     assert_eq!(complaints("").len(), MODES);
+    let doubles = |proof: &str| complaints(&format!("{DOUBLES}`tests/kit`: `{proof}`")).len() - MODES;
+    assert_eq!(doubles("reliability::a_page_with_mistakes_is_refused"), 0);
+    assert_eq!(doubles("reliability::complaints"), 1);
     assert_eq!(
         complaints("| 62 | x | `fuzz cri` | |\n").len(),
         MODES + 1,
