@@ -31,6 +31,8 @@ pub(super) enum Op {
     Allocate(usize, u64),
     Sync(usize),
     ReadAt(usize, u64, u64),
+    /// Whether what is passed over as a hole is NUL; which holes are known is the file system's own affair.
+    DataFrom(usize, u64),
     StatFile(usize),
     /// Whether a descriptor and a name lead to the same file.
     SameFile(usize, PathBuf),
@@ -56,6 +58,7 @@ impl Op {
             19..=20 => Op::Cut(slot, len(chance, WRITE)),
             21 => Op::Allocate(slot, len(chance, 4 * WRITE)),
             22..=24 => Op::Sync(slot),
+            25 if chance.hit(0.3) => Op::DataFrom(slot, len(chance, WRITE)),
             25 => Op::ReadAt(slot, len(chance, WRITE), len(chance, WRITE)),
             26 => Op::StatFile(slot),
             27 => Op::SameFile(slot, file(chance)),
@@ -222,6 +225,7 @@ impl Side {
             | Op::Allocate(slot, _)
             | Op::Sync(slot)
             | Op::ReadAt(slot, ..)
+            | Op::DataFrom(slot, _)
             | Op::StatFile(slot)
             | Op::SameFile(slot, _) => return self.use_file(*slot, op),
             _ => return self.use_names(op),
@@ -246,6 +250,14 @@ impl Side {
                 let read = file.read_at(&mut bytes, *at)?;
                 bytes.truncate(read);
                 return Ok(Given::Bytes(bytes));
+            }
+            Op::DataFrom(_, at) if file.stat()?.kind == Kind::File => {
+                let data = file.data_from(*at)?;
+                let mut hole = vec![0; data.saturating_sub(*at) as usize];
+                let read = file.read_at(&mut hole, *at)?;
+                return Ok(Given::Same(
+                    data >= *at && hole[..read].iter().all(|byte| *byte == 0),
+                ));
             }
             Op::SameFile(_, path) => {
                 let named = self.disk.stat(&self.root.join(path))?;
