@@ -56,7 +56,6 @@ pub struct Reader {
     lines: u64,
     discard: bool,
     discarded: Discarded,
-    /// What is closed now is to be durable soon.
     urgent: bool,
 }
 
@@ -167,9 +166,18 @@ impl Reader {
         self.bodies.next_deadline()
     }
 
-    /// Closes the open bodies; `urgent`: they hold lines of deleted files.
-    pub fn close_batch(&mut self, urgent: bool) {
-        self.urgent = urgent;
+    /// What comes now is of deleted files, perhaps: all bodies up to [`Reader::close_batch`] are to be durable soon.
+    pub fn set_urgent(&mut self, urgent: bool) {
+        self.urgent |= urgent;
+    }
+
+    /// Whether open bodies are to be durable soon.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Closes the open bodies.
+    pub fn close_batch(&mut self) {
         for share in [Share::Over, Share::Within] {
             if self.is_open(share) {
                 self.set_share(share);

@@ -274,7 +274,7 @@ impl Trial {
 
     fn end_instance(&mut self, instance: &mut InstanceState, out: &mut dyn Write) -> Result<(), Failure> {
         self.reader.on_instance_end(instance, self.now);
-        self.reader.close_batch(false);
+        self.reader.close_batch();
         self.print_ready(out)
     }
 

@@ -89,7 +89,7 @@ fn what_is_over_a_share_is_in_a_body_of_its_own_and_both_hold_the_offset() {
 
 /// Action and document of everything that was read, closing the open batch.
 fn documents(reader: &mut Reader) -> Vec<(serde_json::Value, serde_json::Value)> {
-    reader.close_batch(false);
+    reader.close_batch();
     let mut found = Vec::new();
     for Handout { batch, .. } in reader.take_ready() {
         let text = inflate(&batch.body).unwrap();
@@ -116,7 +116,7 @@ fn a_file_is_needed_until_its_closed_batch_is_taken() {
     reader.on_chunk(&mut file, &mut instance, text.as_bytes(), Instant::now());
     let start = |reader: &Reader| reader.open_range(FileId(1)).map(|range| range.start);
     assert_eq!(start(&reader), Some(0));
-    reader.close_batch(false);
+    reader.close_batch();
     assert_eq!(start(&reader), Some(0));
     assert_eq!(reader.take_ready().len(), 1);
     assert_eq!(start(&reader), None);
@@ -163,7 +163,7 @@ fn a_message_across_a_rotation_is_one_document_and_holds_both_files() {
     assert_eq!(instance.partials.lowest(FileId(1)).unwrap().0, first.len() as u64);
     let end = line(3, "stdout", "F", "b");
     reader.on_chunk(&mut new, &mut instance, end.as_bytes(), now);
-    reader.close_batch(false);
+    reader.close_batch();
     let handout = &reader.take_ready()[0];
     let ranges: Vec<_> = handout
         .ranges

@@ -146,6 +146,8 @@ impl<S> Chain<S> {
         let key = take_key(next_key);
         let mut new = Tail::new(key, listed, now);
         new.name = new.name.filter(|name| !name.is_empty());
+        // Without a name it ends when it is quiet, or it would keep all that come after it waiting for ever.
+        new.nameless_since = new.name.is_none().then_some(now);
         self.insert_at(at + 1, new);
         key
     }
@@ -436,6 +438,18 @@ mod tests {
         assert_eq!(bench.names(), ["-", "0.log"]);
         assert_eq!(bench.list(&[("0.log.1", 1, 9), ("0.log", 2, 3)]), 0);
         assert_eq!(bench.names(), ["0.log.1", "0.log"]);
+    }
+
+    /// Red when its new beginning is not known to be without a name: it would never be complete.
+    #[test]
+    fn a_truncated_file_without_a_name_ends_when_it_is_quiet() {
+        let mut bench = Bench::new();
+        bench.list(&[("0.log", 1, 5)]);
+        bench.list(&[]);
+        bench.chain.restart(0, &mut bench.key, bench.now);
+        assert_eq!((bench.names(), bench.chain.active()), (vec!["-", "-"], Some(1)));
+        assert!(!bench.chain.is_quiet(1, bench.now));
+        assert!(bench.chain.is_quiet(1, bench.now + NAMELESS_QUIET));
     }
 
     #[test]

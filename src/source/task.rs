@@ -57,6 +57,8 @@ const EVENT_INTERVAL: Duration = Duration::from_millis(100);
 const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 /// So many pod directories may be made between two listings.
 const MOST_BORN: usize = 10_000;
+/// Open bodies with lines of deleted files are closed at most this often, while such files are still written to.
+const URGENT_INTERVAL: Duration = Duration::from_millis(250);
 /// A batch that waits for the sink's channel is offered again after this.
 const BLOCKED_WAIT: Duration = Duration::from_millis(20);
 
@@ -311,10 +313,11 @@ impl Source {
             }
         }
         self.desk.blocked = blocked;
-        self.desk.reader.poll(self.desk.now);
-        if std::mem::take(&mut self.desk.deleted_open) {
-            self.desk.reader.close_batch(true);
+        if self.desk.reader.is_urgent() && self.desk.close_urgent_at <= self.desk.now {
+            self.desk.close_urgent_at = self.desk.now + URGENT_INTERVAL;
+            self.desk.reader.close_batch();
         }
+        self.desk.reader.poll(self.desk.now);
         self.collect();
         self.audit_when_due();
         self.save_when_due();
@@ -384,6 +387,7 @@ impl Source {
         let deadlines = polls
             .chain([self.rescan_at, self.audit_at])
             .chain(self.desk.reader.next_deadline())
+            .chain(self.desk.reader.is_urgent().then_some(self.desk.close_urgent_at))
             .chain(save)
             .chain(status);
         let next = deadlines.min().unwrap_or(self.rescan_at);

@@ -14,7 +14,7 @@ pub enum Command {
         body: Body,
         /// The index on hold.
         lane: Option<String>,
-        /// Why.
+        /// Why it is kept, and so what may be evicted for it.
         keep: Keep,
     },
     /// Read a frame back.

@@ -6,7 +6,7 @@ use crate::world::World;
 use longshore::checkpoint::snapshot::decode;
 use longshore::spool::losses::Reason;
 use longshore_kit::chance::Chance;
-use longshore_kit::lines::{Corrupt, MARK, find_messages};
+use longshore_kit::lines::{Corrupt, MARK, find_messages, rfc3339};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
@@ -49,6 +49,7 @@ fn order(world: &mut World) {
         .filter(|piece| piece.torn || piece.cut || piece.glued)
         .map(|piece| &piece.token)
         .collect();
+    let any_cut = pieces.iter().any(|piece| piece.cut);
     let mut streams: BTreeMap<String, Vec<(String, String, u64, String)>> = BTreeMap::new();
     for document in world.server.documents() {
         let found: Vec<_> = find_messages(&document.source).collect();
@@ -70,6 +71,15 @@ fn order(world: &mut World) {
             continue;
         }
         let time = json["@timestamp"].as_str().unwrap_or_default().to_owned();
+        // And what a cut has left of the stamp of another one comes before it with that one's time.
+        let own = found
+            .iter()
+            .flatten()
+            .next()
+            .map(|first| rfc3339(first.sent_ns / 1000 * 1000));
+        if any_cut && own.is_some_and(|own| own.as_bytes()[..26] != time.as_bytes()[..26.min(time.len())]) {
+            continue;
+        }
         streams.entry(stream).or_default().push((
             time,
             document.id.clone(),

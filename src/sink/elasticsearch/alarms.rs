@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Documents that a pipeline of the server drops are told of this often.
 const DROPPED_INTERVAL: Duration = Duration::from_secs(60);
+/// That there is no room for copies is told this often.
+const COPIES_INTERVAL: Duration = Duration::from_secs(600);
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +42,7 @@ pub struct Alarms {
     spool_full: bool,
     dropped: u64,
     dropped_told: Option<Instant>,
+    copies_told: Option<Instant>,
 }
 
 impl Alarms {
@@ -69,9 +72,17 @@ impl Alarms {
                 "nothing waits for room in the spool any more",
             ));
         }
-        let due = self
-            .dropped_told
-            .is_none_or(|told| now.saturating_duration_since(told) >= DROPPED_INTERVAL);
+        let is_due = |told: Option<Instant>, interval| {
+            told.is_none_or(|told| now.saturating_duration_since(told) >= interval)
+        };
+        if flight.are_copies_refused() && !full && is_due(self.copies_told, COPIES_INTERVAL) {
+            self.copies_told = Some(now);
+            alarms.push(Alarm {
+                severity: Severity::Warning,
+                text: COPIES_REFUSED.to_owned(),
+            });
+        }
+        let due = is_due(self.dropped_told, DROPPED_INTERVAL);
         if self.dropped > 0 && due {
             self.dropped_told = Some(now);
             let dropped = std::mem::take(&mut self.dropped);
@@ -135,6 +146,8 @@ impl Alarms {
 
 const DEAD_LETTER_FULL: &str = "the dead-letter file is full: refused documents are kept and block what comes after them; \
     read it with `longshore inspect dead-letter`, move it away, or raise sink.elasticsearch.dead_letter.max_bytes";
+const COPIES_REFUSED: &str = "the spool has no room for copies of what Elasticsearch has not answered within a second: after a crash \
+    more lines are sent again than otherwise; raise spool.max_bytes, or look why Elasticsearch is slow";
 const SPOOL_FULL: &str = "the spool is full (its quota, or the free space of its disk): what cannot be sent stays in memory and \
     reading stops when that is full; bring Elasticsearch back, or raise spool.max_bytes";
 

@@ -152,7 +152,7 @@ pub struct Flight {
     writing: BTreeMap<ParcelId, Writing>,
     /// Copies on their way to the spool, and of which parcel.
     copies: BTreeMap<ParcelId, ParcelId>,
-    /// The last one found no room: none before this.
+    /// The last one found no room: none before this, and then one at a time until one does.
     copies_from: Option<Instant>,
     /// Found no place before the end of the process.
     unsaved: Unsaved,
@@ -259,14 +259,19 @@ impl Flight {
     }
 
     /// A spool write ended: the frame's number after the sync, or `None` when there is no room.
-    pub fn on_spooled(&mut self, parcel: ParcelId, frame: Option<FrameSeq>, at: Moment) {
-        if self.on_copied(parcel, frame, at) {
+    pub fn on_spooled(&mut self, written: ParcelId, frame: Option<FrameSeq>, at: Moment) {
+        if self.on_copied(written, frame, at) {
             return;
         }
-        let Some(Writing::Spool { parcel, lane }) = self.writing.remove(&parcel) else {
+        let Some(Writing::Spool { parcel, lane }) = self.writing.remove(&written) else {
             return;
         };
         let Some(frame) = frame else {
+            if parcel.id != written {
+                // It was a copy, for which nothing is evicted: for the body itself that may be done.
+                self.wait_again(parcel);
+                return;
+            }
             self.on_no_room(parcel, lane, at);
             return;
         };

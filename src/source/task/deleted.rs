@@ -186,7 +186,7 @@ impl Instance {
             }
             desk.next_save();
             desk.deleted_at = desk.now;
-            desk.deleted_open = true;
+            desk.reader.set_urgent(true);
         }
     }
 
@@ -213,6 +213,7 @@ impl Instance {
         );
         desk.on_lost(LostReason::DeletedOverLimit, &place.path, lost, may_grow);
         if let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) {
+            desk.reader.set_urgent(true);
             desk.reader.on_file_end(file, state, desk.now);
         }
         // It is on record, and must not be counted again by the next start.

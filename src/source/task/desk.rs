@@ -69,8 +69,8 @@ pub(super) struct Desk {
     pub(super) deleted_bytes: u64,
     /// When they are looked at again.
     pub(super) deleted_at: Instant,
-    /// The open bodies hold lines of deleted files, perhaps.
-    pub(super) deleted_open: bool,
+    /// Open bodies with lines of deleted files are closed at once, but not again before this.
+    pub(super) close_urgent_at: Instant,
     /// A file could not be opened because the limit was reached.
     pub(super) starved: bool,
     pub(super) watching: bool,
@@ -130,7 +130,7 @@ impl Desk {
             open_files: 0,
             deleted_bytes: 0,
             deleted_at: now,
-            deleted_open: false,
+            close_urgent_at: now,
             starved: false,
             watching: false,
             blocked: false,

@@ -28,7 +28,7 @@ impl Source {
 
     /// Closes the open batch and offers it; false while the sink's channel has no room for all batches.
     pub fn close_batch(&mut self) -> bool {
-        self.desk.reader.close_batch(false);
+        self.desk.reader.close_batch();
         self.collect();
         self.offer();
         self.waiting.is_empty()

@@ -106,17 +106,16 @@ impl Instance {
             return Step::Waits;
         };
         *used = desk.now;
-        let offset = file.read_offset();
         let size = match log.size() {
             Ok(size) => size,
             Err(error) => return on_error(tail, place, desk, &error),
         };
         tail.size = size;
+        let offset = pass_hole(log, file, &mut tail.recent, size, desk);
         if size == offset {
             tail.problem = None;
             return Step::End(0);
         }
-        let offset = pass_hole(log, file, &mut tail.recent, size, desk);
         let recent = tail.recent.bytes().len();
         let wanted = recent + limit.min(size.saturating_sub(offset) as usize);
         let mut buffer = std::mem::take(&mut desk.buffer);
@@ -136,8 +135,8 @@ impl Instance {
             Ok(read) if read == recent => Step::Waits,
             Ok(read) => {
                 let chunk = &buffer[recent..read];
+                desk.reader.set_urgent(tail.name.is_none());
                 desk.reader.on_chunk(file, state, chunk, desk.now);
-                desk.deleted_open |= tail.name.is_none();
                 tail.recent.push(chunk);
                 tail.own_size = size;
                 tail.last_growth = desk.now;
@@ -308,6 +307,7 @@ impl Instance {
             let step = lost(tail, seen, place, desk);
             // What was read of its last line is a line.
             if let (Step::Restarted, Some(file), Some(state)) = (step, &mut tail.state, &mut self.state) {
+                desk.reader.set_urgent(true);
                 desk.reader.on_file_end(file, state, desk.now);
             }
             return Err(step);
@@ -352,7 +352,12 @@ fn pass_hole(log: &LogFile, file: &mut FileState, recent: &mut Recent, size: u64
     }
     // A short one is read like all else.
     let hole = log.hole_at(offset).min(size.saturating_sub(offset));
-    if hole < QUANTUM as u64 {
+    let mut before = [0; RECENT_BYTES];
+    let before = &mut before[..recent.bytes().len()];
+    let read = log.read_at(before, offset - before.len() as u64);
+    let is_same = read.is_ok_and(|read| read == before.len()) && before == recent.bytes();
+    // A file that was truncated since is found by who reads on.
+    if hole < QUANTUM as u64 || !is_same {
         return offset;
     }
     file.skip(hole);

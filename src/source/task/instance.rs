@@ -259,6 +259,8 @@ impl Instance {
     pub(super) fn finish(&mut self, at: usize, place: &Place, desk: &mut Desk) {
         let tail = &mut self.chain.tails_mut()[at];
         if let (Some(file), Some(state)) = (&mut tail.state, &mut self.state) {
+            let urgent = tail.name.is_none() && file.held_bytes() > 0;
+            desk.reader.set_urgent(urgent);
             desk.reader.on_file_end(file, state, desk.now);
         }
         if mutant::is(Mutant::PartialDroppedAtRotation)

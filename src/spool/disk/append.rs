@@ -22,7 +22,7 @@ pub struct Parcel<'a> {
     pub lane: Option<&'a str>,
     /// The body.
     pub body: &'a Body,
-    /// Why.
+    /// Why it is kept, and so what may be evicted for it.
     pub keep: Keep,
 }
 

@@ -222,7 +222,8 @@ impl Spool {
         }
         if !segment.damaged.is_empty() {
             let path = self.segment_path(segment.number);
-            recovered.damage.push(segment.sentence(&path, lost));
+            let hides = !unknown && segment.hides();
+            recovered.damage.push(segment.sentence(&path, lost, hides));
             self.saved.dirty = true;
         }
         if lost != Totals::default() {
@@ -292,13 +293,15 @@ impl Seen {
     }
 
     /// Whether damage may hide what was confirmed after the record was saved: it lies behind what is on record, of a segment
-    /// that was still added to.
+    /// that was still added to, or is not on record yet.
     fn hides(&self) -> bool {
-        let recorded = self.record.clone().unwrap_or_default();
-        !recorded.sealed && self.damaged.iter().any(|gap| gap.to >= recorded.end)
+        let Some(SegmentRecord { sealed, end, .. }) = self.record else {
+            return true;
+        };
+        !sealed && self.damaged.iter().any(|gap| gap.to >= end)
     }
 
-    fn sentence(&self, path: &Path, lost: Totals) -> String {
+    fn sentence(&self, path: &Path, lost: Totals, hides: bool) -> String {
         let places: Vec<String> = self
             .damaged
             .iter()
@@ -312,8 +315,8 @@ impl Seen {
             String::new()
         };
         let what = sentence_of(lost);
-        let hidden = if self.hides() {
-            "; what was added in the last second before the end is not on record: an unknown number of documents may be lost with it"
+        let hidden = if hides {
+            "; what was added in the last second before the end is not on record: an unknown number of documents may be lost"
         } else {
             ""
         };

@@ -55,7 +55,7 @@ pub enum Action {
         body: Body,
         /// The index on hold, for a side body.
         lane: Option<String>,
-        /// Why.
+        /// Why it is kept, and so what may be evicted for it.
         keep: Keep,
     },
     /// Read a frame; answer with [`super::Flight::on_frame`].

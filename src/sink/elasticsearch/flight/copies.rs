@@ -4,8 +4,8 @@
 //! that is delivered behind it: after a crash everything would be sent again. So a body that is still on its way
 //! [`REST_WAIT`] after it came, and at once one with lines of deleted files, is copied. When the copy is synced the batch
 //! is acked, and the body goes on as if it had been read back from the spool: whatever becomes of its documents settles
-//! the frame. The same is done with what is left of a frame of which some documents rest: the frame is done then. So what is
-//! sent again after a crash is bounded by what came within that time and one interval of the checkpoints.
+//! the frame. The same is done with the parts of a frame that was taken apart: the frame is done then. So what is sent again
+//! after a crash is bounded by what came within that time and one interval of the checkpoints.
 //!
 //! The body keeps its part of the memory budget until it leaves. A copy is never evicted, and nothing is evicted for it: where
 //! there is no room another one tries a second later. When the body is answered before its copy is synced, the copy has no
@@ -20,11 +20,16 @@ use std::time::{Duration, Instant};
 /// A body that came so long ago and rests nowhere is copied: the interval of the checkpoints.
 pub(super) const REST_WAIT: Duration = Duration::from_secs(1);
 
+/// Copies on their way to the disk, for each request that may be under way: they are not part of the memory budget once their
+/// bodies are answered.
+const COPIES_PER_SLOT: usize = 2;
+
 impl Flight {
     /// Begins the copies that are due.
     pub(super) fn copy(&mut self, now: Instant) {
         while self.phase != Phase::Saving
             && self.spool_may_take()
+            && self.copies.len() < COPIES_PER_SLOT * self.config.max_in_flight
             && self
                 .copies_from
                 .is_none_or(|from| from <= now && self.copies.is_empty())
@@ -53,7 +58,7 @@ impl Flight {
         Some(self.copies_from.map_or(due, |from| from.max(due)))
     }
 
-    /// Bodies that rest nowhere, or in a frame with others that rest elsewhere by now; and of which no copy is being made.
+    /// Bodies that rest nowhere, or are parts of a frame; and of which no copy is being made.
     fn uncopied(&self) -> impl Iterator<Item = &Parcel> {
         let uncopied = |parcel: &&Parcel| {
             let kept = parcel.whole && matches!(parcel.origin, Origin::Frame(_));
@@ -61,6 +66,11 @@ impl Flight {
         };
         let any = !mutant::is(Mutant::CopyForgotten);
         self.in_memory().filter(uncopied).filter(move |_| any)
+    }
+
+    /// Whether the last copy found no room.
+    pub fn are_copies_refused(&self) -> bool {
+        self.copies_from.is_some()
     }
 
     /// A body leaves memory: it lies in the spool already, or its copy is on the way there. Gives it back otherwise.

@@ -742,6 +742,90 @@ fn a_body_with_a_copy_leaves_memory_without_another_write() {
     assert_eq!(world.spool_writes, 2);
 }
 
+/// Red when whose turn it is goes by where a body came from, and not by where it waited.
+#[test]
+fn frames_and_copied_bodies_over_their_shares_get_slots_by_turns() {
+    let mut world = World::new(FlightConfig {
+        max_in_flight: 1,
+        ..config()
+    });
+    world.batch(&["a"]);
+    world.fail(0, false, unavailable());
+    for _ in 0..4 {
+        world.batch(&["frame"]);
+    }
+    world.step_disks();
+    world.share = Share::Over;
+    world.advance_to_deadline();
+    world.step_disks();
+    world.answer(0, |_, _| Verdict::Accepted);
+    world.batch(&["over"]);
+    world.advance(copies::REST_WAIT);
+    world.step_disks();
+    let mut order = String::new();
+    for _ in 0..4 {
+        // One that was copied waits all the time.
+        world.batch(&["over"]);
+        world.advance(copies::REST_WAIT);
+        world.step_disks();
+        order.push_str(&world.requests[0].documents[0].0[..1]);
+        world.answer(0, |_, _| Verdict::Accepted);
+        world.step_disks();
+    }
+    assert!(order.contains("fo") || order.contains("of"), "{order}");
+    assert!(!order.contains("ooo"), "frames starve: {order}");
+    world.drain();
+}
+
+/// Red when a body that leaves memory is given up because its copy found no room.
+#[test]
+fn a_copy_that_finds_no_room_leaves_its_body_to_be_written_itself() {
+    let mut world = world();
+    world.batch(&["a"]);
+    assert!(world.advance_to_deadline());
+    world.flight.on_shutdown();
+    world.settle();
+    assert_eq!(world.spool_writes, 1);
+    // What evicts nothing finds no room, what may do so does.
+    world.spool_full = true;
+    world.step_spool();
+    world.spool_full = false;
+    world.step_disks();
+    assert_eq!((world.spool_writes, world.acked.as_slice()), (2, &[1][..]));
+    assert_eq!(world.flight.unsaved(), Unsaved::default());
+}
+
+/// Red when the rest of an urgent body waits for its copy like others.
+#[test]
+fn what_rides_again_of_an_urgent_body_is_copied_at_once() {
+    let mut world = world();
+    world.urgent = true;
+    world.batch(&["a", "a"]);
+    world.answer(0, |_, id| {
+        if id == "id-1" {
+            Verdict::Accepted
+        } else {
+            retry("", id)
+        }
+    });
+    world.step_disks();
+    assert_eq!((world.acked.as_slice(), world.frames.len()), (&[1][..], 1));
+    world.drain();
+}
+
+/// Red when copies for a disk that hangs are not bounded.
+#[test]
+fn no_more_copies_are_on_their_way_than_twice_the_slots() {
+    let mut world = world();
+    for _ in 0..20 {
+        world.batch(&["a"]);
+        assert!(world.advance_to_deadline());
+        world.accept_all();
+    }
+    assert_eq!(world.spool_writes, 4);
+    world.drain();
+}
+
 /// Red when a copy is tried again and again while the spool is full, or when that is told as a full spool.
 #[test]
 fn a_full_spool_is_asked_for_a_copy_once_a_second() {

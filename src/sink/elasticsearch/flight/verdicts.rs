@@ -173,6 +173,7 @@ impl Flight {
         let mut child = self.parcel(parcel.origin, body, false, (part, parcel.share), parcel.since);
         child.attempt = parcel.attempt;
         child.sent = parcel.sent;
+        child.rest_by = parcel.rest_by;
         child
     }
 

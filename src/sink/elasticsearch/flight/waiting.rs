@@ -169,7 +169,14 @@ impl Flight {
             self.release(parcel.permit, parcel.share);
         } else if lane.is_some() {
             self.later(parcel, at);
-        } else if parcel.attempt == 0 && parcel.whole {
+        } else {
+            self.wait_again(parcel);
+        }
+    }
+
+    /// A body stays in memory after all.
+    pub(super) fn wait_again(&mut self, parcel: Parcel) {
+        if parcel.attempt == 0 && parcel.whole {
             self.wait_for_slot(parcel);
         } else {
             self.due.push_back(parcel);
@@ -257,16 +264,17 @@ impl Flight {
             return None;
         }
         self.others_credit = self.others_credit.saturating_sub(100 - share);
-        let frame = self.frames_turn || self.over.is_empty();
-        let parcel = if frame {
-            self.loaded.pop_front().or_else(|| self.over.pop_front())
-        } else {
-            self.over.pop_front()
-        };
-        if let Some(parcel) = &parcel {
-            self.frames_turn = matches!(parcel.origin, Origin::Batch(_));
+        if (self.frames_turn || self.over.is_empty())
+            && let Some(frame) = self.loaded.pop_front()
+        {
+            self.frames_turn = false;
+            return Some(frame);
         }
-        parcel.or_else(|| self.fresh.pop_front())
+        if let Some(parcel) = self.over.pop_front() {
+            self.frames_turn = true;
+            return Some(parcel);
+        }
+        self.fresh.pop_front()
     }
 
     /// The next frame to read: the probe of a lane whose time has come, else the oldest.
