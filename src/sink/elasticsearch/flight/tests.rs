@@ -55,6 +55,20 @@ fn world_with_lane() -> World {
     world
 }
 
+/// The server was away and is back; frames for `index` wait in the spool, and one is read.
+fn world_with_backlog(config: FlightConfig, frames: usize, index: &str) -> World {
+    let mut world = World::new(config);
+    world.batch(&["a"]);
+    world.fail(0, false, unavailable());
+    for _ in 0..frames {
+        world.batch(&[index]);
+    }
+    world.step_disks();
+    world.advance_to_deadline();
+    world.step_disks();
+    world
+}
+
 #[test]
 fn a_batch_goes_out_at_once_when_a_slot_is_free() {
     let mut world = world();
@@ -96,18 +110,14 @@ fn waiting_batches_are_spooled_before_the_reader_is_stopped_by_the_budget() {
 
 #[test]
 fn frames_and_fresh_batches_get_slots_by_turns() {
-    let mut world = World::new(FlightConfig {
-        max_in_flight: 1,
-        ..config()
-    });
-    world.batch(&["a"]);
-    world.fail(0, false, unavailable());
-    for _ in 0..8 {
-        world.batch(&["old"]);
-    }
-    world.step_disks();
-    world.advance_to_deadline();
-    world.step_disks();
+    let mut world = world_with_backlog(
+        FlightConfig {
+            max_in_flight: 1,
+            ..config()
+        },
+        8,
+        "old",
+    );
     let mut order = String::new();
     for _ in 0..8 {
         world.batch(&["new"]);
@@ -125,19 +135,15 @@ fn frames_and_fresh_batches_get_slots_by_turns() {
 #[test]
 fn the_backlog_has_the_share_of_the_slots_that_is_configured() {
     for (share, expected) in [(10, 4), (25, 10), (50, 20), (75, 30), (90, 36)] {
-        let mut world = World::new(FlightConfig {
-            max_in_flight: 1,
-            backlog_share: share,
-            ..config()
-        });
-        world.batch(&["a"]);
-        world.fail(0, false, unavailable());
-        for _ in 0..50 {
-            world.batch(&["old"]);
-        }
-        world.step_disks();
-        world.advance_to_deadline();
-        world.step_disks();
+        let mut world = world_with_backlog(
+            FlightConfig {
+                max_in_flight: 1,
+                backlog_share: share,
+                ..config()
+            },
+            50,
+            "old",
+        );
         let mut old = 0;
         for _ in 0..40 {
             world.batch(&["new"]);
@@ -745,19 +751,15 @@ fn a_body_with_a_copy_leaves_memory_without_another_write() {
 /// Red when whose turn it is goes by where a body came from, and not by where it waited.
 #[test]
 fn frames_and_copied_bodies_over_their_shares_get_slots_by_turns() {
-    let mut world = World::new(FlightConfig {
-        max_in_flight: 1,
-        ..config()
-    });
-    world.batch(&["a"]);
-    world.fail(0, false, unavailable());
-    for _ in 0..4 {
-        world.batch(&["frame"]);
-    }
-    world.step_disks();
+    let mut world = world_with_backlog(
+        FlightConfig {
+            max_in_flight: 1,
+            ..config()
+        },
+        4,
+        "frame",
+    );
     world.share = Share::Over;
-    world.advance_to_deadline();
-    world.step_disks();
     world.answer(0, |_, _| Verdict::Accepted);
     world.batch(&["over"]);
     world.advance(copies::REST_WAIT);
