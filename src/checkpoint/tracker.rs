@@ -62,6 +62,14 @@ impl Tracker {
         self.joined.extend(joined);
     }
 
+    /// Whether a message has a part in `file` and may still be read again, because something before its end is not safe. Until
+    /// then the file must not be forgotten, although nothing of it is unacked: the rest of the message alone has the id of
+    /// the whole, and the next start counts what is gone of it.
+    pub fn has_part(&self, file: FileId) -> bool {
+        let mut pieces = self.joined.iter().flat_map(|joined| &joined.pieces);
+        pieces.any(|(range, _)| range.file == file)
+    }
+
     /// Moves safe offsets back to where no joined message is cut in two: its first part alone would
     /// be joined with a stranger, its last part alone would be a message.
     pub fn keep_whole(&mut self, offsets: &mut Offsets) {
@@ -149,12 +157,14 @@ mod tests {
     fn a_message_over_two_files_is_read_again_in_both_or_in_none() {
         let mut tracker = Tracker::default();
         tracker.on_joined(vec![joined(&[(1, 90, 100), (2, 5, 9)])]);
+        assert!(tracker.has_part(FileId(1)) && tracker.has_part(FileId(2)) && !tracker.has_part(FileId(3)));
         // Something before it in the first file is not safe.
         assert_eq!(kept(&mut tracker, &[(1, 40), (2, 50)]), [40, 5]);
         // Something before its end in the second one is not.
         assert_eq!(kept(&mut tracker, &[(1, 100), (2, 0)]), [90, 0]);
         assert_eq!(kept(&mut tracker, &[(1, 100), (2, 9)]), [100, 9]);
         // Then it is forgotten.
+        assert!(!tracker.has_part(FileId(1)) && !tracker.has_part(FileId(2)));
         assert_eq!(kept(&mut tracker, &[(1, 40), (2, 50)]), [40, 50]);
     }
 

@@ -139,7 +139,8 @@ fn fresh_lines(world: &mut World, chance: &mut Chance) {
             .documents()
             .iter()
             .any(|document| find_messages(&document.source).any(|found| is(&found, &last)));
-        if found {
+        // It may be the end of a message that is refused.
+        if found || dead_letters(world).contains(&last) {
             let took = world.now - written;
             if took > LIVELINESS {
                 world.fail(format!("a fresh line {last:?} took {took:?} to arrive"));

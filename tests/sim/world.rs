@@ -7,7 +7,7 @@ use crate::node::Kubelet;
 use crate::script::{Op, Script};
 use longshore::sink::elasticsearch::response::{FILTER_PATH, Problem, RequestVerdict, Verdict, judge};
 use longshore_kit::chance::Chance;
-use longshore_kit::lines::{MARK, Sequenced, find_messages};
+use longshore_kit::lines::{Corrupt, MARK, Sequenced, find_messages};
 use longshore_kit::rude_elasticsearch::{DirectElasticsearch, Fates, Fault, Outlet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -609,7 +609,12 @@ impl World {
                 let mut pieces = truth.pieces.iter().filter(|piece| piece.glued);
                 pieces.any(|piece| piece.token.0 == found.stream && piece.token.1 == found.seq)
             };
-            let apart = apart && (whole || !find_messages(document).flatten().any(glued));
+            // What is damaged was cut, and glued, or both.
+            let odd = |found: Result<Sequenced<'_>, Corrupt>| match found {
+                Ok(found) => glued(found),
+                Err(corrupt) => corrupt != Corrupt::NoMark,
+            };
+            let apart = apart && (whole || !find_messages(document).any(odd));
             if apart && !nul && !was.ends_with(&is) && !is.ends_with(&was) {
                 let (was, is) = (
                     String::from_utf8_lossy(known).into_owned(),
@@ -636,7 +641,11 @@ impl World {
             return;
         };
         let truth = &self.kubelet.truth;
-        let of_container = |stream: &str| stream[..stream.len() - 1].to_owned();
+        // Names of streams end in `o` or `e`, those of lines that are refused in `X` behind it.
+        let of_container = |stream: &str| {
+            let stream = stream.trim_end_matches('X');
+            stream[..stream.len() - 1].to_owned()
+        };
         let containers: BTreeSet<String> = find_messages(document)
             .flatten()
             .map(|found| of_container(found.stream))

@@ -404,6 +404,7 @@ impl Instance {
                 && tail.state.as_ref().is_none_or(|file| {
                     let id = file.id();
                     desk.tracker.lowest(id).is_none()
+                        && !desk.tracker.has_part(id)
                         && desk.reader.open_range(id).is_none()
                         && state.is_none_or(|state| state.partials.lowest(id).is_none())
                 })

@@ -129,6 +129,31 @@ fn what_is_read_of_a_deleted_file_is_urgent() {
     assert_eq!(bench.urgent, 3);
 }
 
+/// Red when a file is forgotten although a message that begins in it may be read again without its beginning.
+#[test]
+fn the_lost_beginning_of_a_message_is_on_record_while_its_end_may_be_read_again() {
+    let mut bench = Bench::new();
+    bench.log("0.log", 0..1);
+    bench.expect(1);
+    let first = "2026-11-21T10:00:00.000000001Z stdout P m\n";
+    bench.append("0.log", first);
+    bench.rename("0.log", ROTATED);
+    // What holds the checkpoint back ahead of the message's end.
+    bench.append("0.log", "2026-11-21T10:00:00.000000002Z stderr P open\n");
+    bench.append("0.log", "2026-11-21T10:00:00.000000003Z stdout F 1\n");
+    bench.expect(2);
+    fs::remove_file(bench.path(ROTATED)).unwrap();
+    bench.until("its descriptor is closed", |bench| open_files(bench) == 1);
+    for _ in 0..5 {
+        bench.turn();
+    }
+    bench.save();
+    bench.crash();
+    bench.until("its loss is counted", |bench| {
+        bench.lost() == [("deleted_unread", first.len() as u64, 1)]
+    });
+}
+
 /// Red without `on_nameless`: the size of the last look would be on record.
 #[test]
 fn what_a_deleted_file_has_left_is_on_record_when_the_process_dies() {
