@@ -352,12 +352,15 @@ fn pass_hole(log: &LogFile, file: &mut FileState, recent: &mut Recent, size: u64
     }
     // A short one is read like all else.
     let hole = log.hole_at(offset).min(size.saturating_sub(offset));
+    if hole < QUANTUM as u64 {
+        return offset;
+    }
     let mut before = [0; RECENT_BYTES];
     let before = &mut before[..recent.bytes().len()];
     let read = log.read_at(before, offset - before.len() as u64);
     let is_same = read.is_ok_and(|read| read == before.len()) && before == recent.bytes();
-    // A file that was truncated since is found by who reads on.
-    if hole < QUANTUM as u64 || !is_same {
+    if !is_same {
+        // A file that was truncated since: who reads on finds it.
         return offset;
     }
     file.skip(hole);

@@ -415,6 +415,28 @@ fn a_truncated_file_begins_anew_even_when_it_has_grown_past_the_offset() {
     assert_eq!(bench.lost(), [("truncated", 0, 2)]);
 }
 
+/// Red when `pass_hole` does not look at the bytes before the hole: the truncation is never noticed.
+#[test]
+fn a_truncation_in_an_over_long_line_is_noticed_although_a_hole_takes_its_place() {
+    let mut bench = Bench::with(|source| source.max_line = 1024);
+    bench.log("0.log", 0..1);
+    bench.append("0.log", &"x".repeat(100_000));
+    bench.expect(1);
+    bench.until("the long line is read", |bench| {
+        bench.source.desk.board.ledger().read() > 100_000
+    });
+    // The program goes on behind the old end of the file.
+    let file = OpenOptions::new().write(true).open(bench.path("0.log")).unwrap();
+    file.set_len(0).unwrap();
+    file.set_len(4 << 20).unwrap();
+    bench.append("0.log", "\n");
+    bench.log("0.log", 1..2);
+    bench.until("the line behind the hole", |bench| {
+        bench.came.iter().any(|(_, message)| message == "m1")
+    });
+    assert_eq!(bench.lost(), [("truncated", 0, 1)]);
+}
+
 /// Red when a file is read under an identity that its first line has not (`is_another`).
 #[test]
 fn a_file_that_is_truncated_before_its_first_read_gets_the_identity_of_its_new_first_line() {

@@ -147,6 +147,26 @@ fn an_outage_is_told_once_again_when_its_cause_changes_and_when_it_is_over() {
     assert_eq!(severities(&over), [Severity::Relief]);
 }
 
+/// Red when copies that find no room are not told, or each time.
+#[test]
+fn that_there_is_no_room_for_copies_is_told_once_and_again_after_ten_minutes() {
+    let mut rig = Rig::new();
+    rig.batch();
+    let mut told = Vec::new();
+    let begun = rig.now;
+    while rig.now < begun + Duration::from_secs(900) {
+        while let Some(action) = rig.flight.poll(rig.now) {
+            if let Action::Spool { parcel, .. } = action {
+                rig.flight.on_spooled(parcel, None, rig.moment());
+            }
+        }
+        told.extend(rig.look());
+        rig.now += Duration::from_secs(1);
+    }
+    assert_eq!(severities(&told), [Severity::Warning; 2]);
+    assert!(told[0].text.contains("spool.max_bytes"));
+}
+
 #[test]
 fn a_failure_on_the_way_is_told_in_our_own_words() {
     let told = Problem {
