@@ -27,6 +27,7 @@ pub fn in_flight(configured: Option<u64>, limit: Option<u64>, batch: u64) -> u64
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
+    ceiling: AtomicU64,
     used: AtomicU64,
     over: AtomicU64,
     pressed: AtomicBool,
@@ -37,17 +38,20 @@ impl Budget {
     pub fn new(limit: u64) -> Budget {
         Budget {
             limit,
+            ceiling: AtomicU64::new(limit),
             used: AtomicU64::new(0),
             over: AtomicU64::new(0),
             pressed: AtomicBool::new(false),
         }
     }
 
-    /// True while less than the limit is used and, for what is over its share, less than half of it.
+    /// True while less than the limit, and than what the sink has use for, is used; and, for what is over its share, less
+    /// than half of the limit.
     pub fn has_room(&self, share: Share) -> bool {
+        let has_room = self.used() < self.limit.min(self.ceiling.load(Ordering::Acquire));
         match share {
-            Share::Within => self.used() < self.limit,
-            Share::Over => self.over.load(Ordering::Acquire) < self.limit / 2 && self.used() < self.limit,
+            Share::Within => has_room,
+            Share::Over => has_room && self.over.load(Ordering::Acquire) < self.limit / 2,
         }
     }
 
@@ -82,6 +86,11 @@ impl Budget {
         }
     }
 
+    /// The sink says how many bytes it has use for; above the limit it changes nothing.
+    pub fn set_ceiling(&self, bytes: u64) {
+        self.ceiling.store(bytes, Ordering::Release);
+    }
+
     /// The sink says whether bodies wait for it: then shares are kept.
     pub fn set_pressed(&self, pressed: bool) {
         self.pressed.store(pressed, Ordering::Release);
@@ -107,6 +116,18 @@ mod tests {
         budget.give(50, Share::Over);
         assert!(budget.has_room(Share::Over) && budget.has_room(Share::Within));
         assert_eq!(budget.used(), 50);
+    }
+
+    #[test]
+    fn the_ceiling_of_the_sink_holds_below_the_limit_only() {
+        let budget = Budget::new(100);
+        budget.take(30, Share::Within);
+        budget.set_ceiling(30);
+        assert!(!budget.has_room(Share::Within) && !budget.has_room(Share::Over));
+        budget.set_ceiling(200);
+        assert!(budget.has_room(Share::Within) && budget.has_room(Share::Over));
+        budget.take(70, Share::Within);
+        assert!(!budget.has_room(Share::Within));
     }
 
     const MIB: u64 = 1 << 20;

@@ -36,6 +36,17 @@ impl Flight {
         self.is_up() && (unsent || self.waiting_frames() > 0 || self.is_spooling())
     }
 
+    /// How many bytes of bodies the sink has use for. While the server is down everything goes to the disk: what is on the
+    /// way there is then a quarter of the memory at most, enough to keep any disk busy, so that a slow disk and a
+    /// large backlog do not fill the memory. What stays in memory besides does not count against that.
+    pub fn ceiling(&self) -> u64 {
+        if self.is_up() {
+            return self.config.memory;
+        }
+        let stays: u64 = self.in_memory().map(|parcel| parcel.permit).sum();
+        stays + (self.config.memory / 4).max(1)
+    }
+
     /// True when the last dead letters found no room.
     pub fn is_dead_letter_full(&self) -> bool {
         self.dead_letter_full

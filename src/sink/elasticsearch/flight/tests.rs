@@ -206,6 +206,30 @@ fn batches_over_their_shares_leave_for_the_spool_before_the_others() {
 }
 
 #[test]
+fn a_server_that_is_down_leaves_use_for_a_quarter_of_the_memory_beside_what_stays() {
+    let mut world = World::new(FlightConfig {
+        memory: 2000,
+        ..config()
+    });
+    world.batch(&["a"]);
+    let one = world
+        .flight
+        .body(world.requests[0].parcel)
+        .unwrap()
+        .resident_bytes();
+    assert_eq!(world.flight.ceiling(), 2000);
+    world.fail(0, false, unavailable());
+    for _ in 0..3 {
+        world.batch(&["a"]);
+        // What is on its way to the disk does not count; the one that probes does.
+        assert_eq!(world.flight.ceiling(), one + 500);
+    }
+    assert_eq!(world.spool_writes, 3);
+    world.drain();
+    assert_eq!(world.flight.ceiling(), 2000);
+}
+
+#[test]
 fn one_frame_is_read_ahead_and_no_more() {
     let mut world = world();
     world.batch(&["a"]);

@@ -237,6 +237,7 @@ impl Shipping {
                 }
                 None => {
                     self.budget.set_pressed(self.flight.is_pressed());
+                    self.budget.set_ceiling(self.flight.ceiling());
                     self.tell(clock.now, false);
                     return self.orders.pop_front();
                 }
@@ -346,7 +347,10 @@ impl Shipping {
                 return Some(Order::DeadLetter(dead_letters::Command::Append { parcel, rows }));
             }
             Action::Ack(ack) => return Some(Order::Ack(ack)),
-            Action::Release { bytes, share } => self.budget.give(bytes, share),
+            Action::Release { bytes, share } => {
+                self.budget.set_ceiling(self.flight.ceiling());
+                self.budget.give(bytes, share);
+            }
             Action::Moved(moved) => {
                 let mut ledger = self.board.ledger();
                 ledger.on_moved(moved.origin, moved.fate, moved.documents, moved.bytes);
@@ -378,3 +382,6 @@ impl Shipping {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

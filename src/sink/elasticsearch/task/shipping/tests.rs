@@ -1,0 +1,143 @@
+//! What the reader is told of the sink: room.
+
+#![expect(clippy::disallowed_methods, reason = "a test reads the clock")]
+
+use super::*;
+use crate::flow::backoff::Backoff;
+use crate::record::Share;
+use crate::sink::elasticsearch::response::Problem;
+use crate::spool::frame::tests::body;
+use crate::telemetry::ledger::ReaderTotals;
+
+/// A sink with one request on its way, and the budget of its reader. Bodies are of `one` resident bytes.
+struct Desk {
+    shipping: Shipping,
+    budget: Arc<Budget>,
+    board: Arc<Board>,
+    totals: ReaderTotals,
+    clock: Clock,
+    one: u64,
+    batches: u64,
+    parcels: Vec<ParcelId>,
+    acked: usize,
+}
+
+impl Desk {
+    /// The budget has room for `bodies`.
+    fn new(bodies: u64) -> Desk {
+        let one = body(1).resident_bytes();
+        let config = FlightConfig {
+            max_in_flight: 1,
+            backlog_share: 50,
+            compression: 1,
+            memory: one * bodies,
+            backoff: Backoff {
+                base: Duration::from_secs(1),
+                cap: Duration::from_secs(1),
+            },
+        };
+        let budget = Arc::new(Budget::new(one * bodies));
+        let board = Arc::new(Board::default());
+        let shipping = Shipping::new(config, Arc::clone(&budget), Arc::clone(&board), 1);
+        let clock = Clock {
+            now: Instant::now(),
+            unix: Duration::ZERO,
+        };
+        Desk {
+            shipping,
+            budget,
+            board,
+            totals: ReaderTotals::default(),
+            clock,
+            one,
+            batches: 0,
+            parcels: Vec::new(),
+            acked: 0,
+        }
+    }
+
+    fn batch(&mut self) {
+        self.batches += 1;
+        self.budget.take(self.one, Share::Within);
+        self.totals.read += body(1).source_bytes();
+        self.totals.handed_out += body(1).source_bytes();
+        self.board.ledger().on_reader(self.totals);
+        let batch = Batch {
+            seq: self.batches,
+            share: Share::Within,
+            urgent: false,
+            body: body(1),
+        };
+        self.shipping.on_batch(batch, self.clock);
+        self.settle();
+    }
+
+    /// Batches until there is no room.
+    fn fill(&mut self) -> u64 {
+        let before = self.batches;
+        while self.budget.has_room(Share::Within) {
+            self.batch();
+        }
+        self.batches - before
+    }
+
+    /// Does what is ordered, but for spool writes, which stay unanswered.
+    fn settle(&mut self) {
+        while let Some(order) = self.shipping.poll(self.clock) {
+            match order {
+                Order::Send { parcel, .. } | Order::Spool(spool::Command::Append { parcel, .. }) => {
+                    self.parcels.push(parcel);
+                }
+                Order::Ack(_) => {
+                    self.acked += 1;
+                    // The reader wakes now.
+                    assert!(self.budget.has_room(Share::Within));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, status: u16) {
+        let answer = Answer {
+            verdict: RequestVerdict::Retry(Problem {
+                status,
+                kind: String::new(),
+                reason: String::new(),
+            }),
+            host: None,
+        };
+        let parcel = self.parcels.remove(0);
+        self.shipping.on_answer(parcel, answer, self.clock);
+        self.settle();
+    }
+
+    fn spooled(&mut self) {
+        let parcel = self.parcels.remove(0);
+        let report = spool::Report::Appended {
+            parcel,
+            frame: Some(parcel),
+        };
+        self.shipping.on_spool(report, self.clock);
+        self.settle();
+    }
+}
+
+/// Red without `set_ceiling`: then a slow disk lets the whole budget fill up.
+#[test]
+fn while_the_server_is_down_the_reader_waits_for_the_disk_with_a_quarter_of_the_budget() {
+    let mut desk = Desk::new(40);
+    desk.batch();
+    desk.answer(503);
+    // One stays, to see whether the server is back.
+    assert_eq!(desk.fill(), 10);
+    // A frame can do that as well: now the body is on its way to the disk with the others.
+    desk.spooled();
+    assert_eq!((desk.acked, desk.fill()), (1, 0));
+    desk.spooled();
+    assert_eq!((desk.acked, desk.fill()), (2, 1));
+    for _ in 0..10 {
+        desk.spooled();
+    }
+    assert_eq!((desk.acked, desk.fill()), (12, 10));
+}
