@@ -1,18 +1,23 @@
 //! Lines of the log enter, at most [`RATE`] bytes of them per second leave; the next line says how many did not.
 //!
 //! Whatever fails, and however often: a log that others ship, or that fills a disk, stays small. Who asks for the levels
-//! `debug` or `trace` wants every line and gets it.
+//! `debug` or `trace` wants every line and gets it. The few lines of the agent's beginning and end always come: whoever
+//! reads the log after a storm must find how it ended.
 
 use crate::config::{Log, LogFormat, LogLevel};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes per second in the long run.
 const RATE: u64 = 960;
 /// Bytes that may come at once after a quiet time: the lines of a start, the first lines of a fault.
 const BURST: u64 = 16 * 1024;
+
+/// Who tells how the agent begins and ends.
+const LIFE: &str = "longshore::agent";
 
 /// A writer that leaves out lines beyond the rate.
 #[expect(
@@ -53,19 +58,20 @@ impl<W> Capped<W> {
 
 impl Allowance {
     /// Whether a line of `bytes` may be written, and then how many before it were left out.
-    fn admit(&mut self, bytes: u64, now: Instant) -> Option<u64> {
+    fn admit(&mut self, bytes: u64, always: bool, now: Instant) -> Option<u64> {
         let passed = now.saturating_duration_since(self.since).as_millis() as u64;
         let earned = passed.saturating_mul(RATE) / 1000;
         if earned > 0 {
             self.bytes = self.bytes.saturating_add(earned).min(BURST);
             self.since = now;
         }
-        if self.bytes < bytes.saturating_add(NOTICE) {
+        if self.bytes < bytes.saturating_add(NOTICE) && !always {
             self.left_out += 1;
             return None;
         }
         let left_out = std::mem::take(&mut self.left_out);
-        self.bytes -= bytes + if left_out > 0 { NOTICE } else { 0 };
+        let notice = if left_out > 0 { NOTICE } else { 0 };
+        self.bytes = self.bytes.saturating_sub(bytes + notice);
         Some(left_out)
     }
 }
@@ -78,6 +84,7 @@ pub struct Line<'a, T> {
     writer: T,
     clock: &'a (dyn Fn() -> Instant + Send + Sync),
     allowance: Option<&'a Mutex<Allowance>>,
+    always: bool,
     format: LogFormat,
 }
 
@@ -89,7 +96,15 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Capped<W> {
             writer: self.writer.make_writer(),
             clock: self.clock.as_ref(),
             allowance: self.allowance.as_deref(),
+            always: false,
             format: self.format,
+        }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        Line {
+            always: metadata.target() == LIFE,
+            ..self.make_writer()
         }
     }
 }
@@ -101,7 +116,7 @@ impl<T: Write> Write for Line<'_, T> {
             return self.writer.write(line);
         };
         let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
-        let admitted = allowance.admit(line.len() as u64, (self.clock)());
+        let admitted = allowance.admit(line.len() as u64, self.always, (self.clock)());
         drop(allowance);
         let Some(left_out) = admitted else {
             return Ok(line.len());

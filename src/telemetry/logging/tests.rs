@@ -114,3 +114,34 @@ fn too_many_keys_share_one_interval_and_take_no_more_memory() {
     assert_eq!(admitted(&mut throttle, 1_000_000, later), MAX_KEYS + 1);
     assert_eq!(throttle.keys.len(), MAX_KEYS);
 }
+
+/// Red when the end of the agent falls under the cap: nobody could tell from its log how it ended.
+#[test]
+fn after_a_storm_the_end_of_the_agent_is_told_and_what_was_left_out() {
+    let page = Page::default();
+    let (writer, now) = (page.clone(), some_instant());
+    let log = Log {
+        level: LogLevel::Info,
+        format: LogFormat::Text,
+    };
+    let capped = Capped::new(&log, move || writer.clone(), move || now);
+    with_default(&dispatch(&log, capped), || {
+        for _ in 0..1000 {
+            warn!("a fault that storms");
+        }
+        info!(target: "longshore::agent", "ended clean");
+        info!(target: "longshore::agent", "that was all");
+        info!("nothing else");
+    });
+    let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let [.., notice, end, last] = &lines[..] else {
+        panic!("{text}")
+    };
+    assert!(notice.contains("lines of this log were left out"), "{notice}");
+    assert!(
+        end.contains("ended clean") && last.contains("that was all"),
+        "{text}"
+    );
+    assert!(text.len() < 17 * 1024);
+}
