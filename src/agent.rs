@@ -185,8 +185,9 @@ impl Agent {
             }
             if !std::mem::replace(&mut told, true) {
                 let text = format!("another agent holds {}/lock", state_dir.display());
+                // First the page: who has read the line may ask it.
+                self.board.agent().waits_for = Some(text.clone());
                 warn!("{text}; waiting until it ends");
-                self.board.agent().waits_for = Some(text);
             }
             tokio::select! {
                 _ = self.signals.recv() => return Ok(None),
