@@ -12,7 +12,7 @@ use longshore_kit::simkubelet::{ContainerLog, Node, Pod};
 use longshore_kit::verifier::{Report, Verifier};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -472,6 +472,7 @@ impl Writes for Containers {
 pub(crate) struct Traffic<W = Containers> {
     stop: Sender<()>,
     ended: Receiver<()>,
+    paused: Arc<AtomicBool>,
     thread: JoinHandle<io::Result<W>>,
 }
 
@@ -480,12 +481,24 @@ impl<W: Writes> Traffic<W> {
     pub(crate) fn start(containers: W) -> Traffic<W> {
         let (stop, stopped) = channel();
         let (ending, ended) = channel();
+        let paused = Arc::<AtomicBool>::default();
+        let pauses = Arc::clone(&paused);
         let thread = std::thread::spawn(move || {
             let _ending: Sender<()> = ending;
-            run(containers, &stopped)
+            run(containers, &stopped, &pauses)
                 .inspect_err(|error| tell(&format!("the containers have ended: {error}")))
         });
-        Traffic { stop, ended, thread }
+        Traffic {
+            stop,
+            ended,
+            paused,
+            thread,
+        }
+    }
+
+    /// From now on nothing is written, and no line is left open; or they go on.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
     }
 
     /// Goes on for so long.
@@ -508,9 +521,13 @@ impl<W: Writes> Traffic<W> {
     }
 }
 
-fn run<W: Writes>(mut containers: W, stopped: &Receiver<()>) -> io::Result<W> {
+fn run<W: Writes>(mut containers: W, stopped: &Receiver<()>, paused: &AtomicBool) -> io::Result<W> {
     while stopped.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
-        containers.step()?;
+        if paused.load(Ordering::SeqCst) {
+            containers.finish_lines()?;
+        } else {
+            containers.step()?;
+        }
     }
     containers.finish_lines()?;
     Ok(containers)

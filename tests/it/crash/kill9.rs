@@ -9,7 +9,7 @@ mod threads;
 use super::exposure::{Exposure, Given};
 use super::poison::{assert_dead_letters, chance_of, is_poison};
 use super::signals::signal;
-use crate::agent::{Agent, Lodging, PATIENCE};
+use crate::agent::{Agent, Lodging, PATIENCE, binary};
 use crate::traffic::{Arrivals, Containers, Traffic, seed, tell};
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::find_message;
@@ -33,7 +33,7 @@ const RARE: f64 = 0.01;
 /// The least share of kills that strike with documents in flight.
 const IN_FLIGHT: f64 = 0.9;
 /// Of so many lives each aim has its share, in random order.
-const AIMS: [(Phase, usize); 9] = [
+const AIMS: [(Phase, usize); 10] = [
     (Phase::Start, 2),
     (Phase::Reading, 7),
     (Phase::OpenBatch, 4),
@@ -43,11 +43,14 @@ const AIMS: [(Phase, usize); 9] = [
     (Phase::Checkpoint, 7),
     (Phase::DeadLetter, 5),
     (Phase::Drain, 4),
+    (Phase::Idle, 1),
 ];
 /// The lab watches for its aim after so many answers.
 const ANSWERS: u64 = 24;
 /// When the aim is not seen within this, the agent dies as it is.
 const AIM_PATIENCE: Duration = Duration::from_millis(1_500);
+/// So long may an agent take until it has nothing to do.
+const IDLE_PATIENCE: Duration = Duration::from_secs(8);
 /// A status page older than this is asked for again.
 const PAGE_AGE: Duration = Duration::from_millis(25);
 /// The kill of an agent that has to start, or to end, comes within this.
@@ -220,7 +223,7 @@ impl Stage {
 
     /// Nobody waits for this agent to answer.
     fn kill_while_it_starts(&mut self, traffic: &Traffic) -> (Option<Look>, Instant) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_longshore"))
+        let mut child = Command::new(binary())
             .args(["run", "--config"])
             .arg(self.lodging.root().join("longshore.yaml"))
             .stderr(Stdio::null())
@@ -257,7 +260,10 @@ impl Stage {
         let look = if aim == Phase::Drain {
             self.drain(&agent, &mut threads, traffic)
         } else {
-            self.await_aim(aim, &agent, &mut threads)
+            traffic.pause(aim == Phase::Idle);
+            let look = self.await_aim(aim, &agent, &mut threads);
+            traffic.pause(false);
+            look
         };
         let ended = agent.kill();
         // It may have ended by itself while it drained.
@@ -274,7 +280,7 @@ impl Stage {
         look
     }
 
-    /// Until the agent is in this phase with documents in flight, or long enough.
+    /// Until the agent is in this phase, with documents in flight unless it is to have none, or long enough.
     fn await_aim(&mut self, aim: Phase, agent: &Agent, threads: &mut Threads) -> Look {
         match aim {
             Phase::Spool => {
@@ -283,9 +289,18 @@ impl Stage {
                     .fault(Fault::Refuse(Refused::Unavailable503), Odds::Always);
             }
             Phase::OpenBatch => self.ward.calm.store(true, Ordering::SeqCst),
+            Phase::Idle => {
+                self.ward.calm.store(true, Ordering::SeqCst);
+                self.server.clear_faults();
+            }
             _ => {}
         }
-        let deadline = Instant::now() + AIM_PATIENCE;
+        let patience = if aim == Phase::Idle {
+            IDLE_PATIENCE
+        } else {
+            AIM_PATIENCE
+        };
+        let deadline = Instant::now() + patience;
         let mut page = self.look(threads, Some(agent));
         let mut asked = Instant::now();
         loop {
@@ -299,7 +314,8 @@ impl Stage {
                 spooled: page.spooled,
                 ..self.look(threads, None)
             };
-            if (look.phase() == aim && look.has_documents_in_flight()) || now > deadline {
+            let is_seen = look.phase() == aim && look.has_documents_in_flight() == (aim != Phase::Idle);
+            if is_seen || now > deadline {
                 return look;
             }
             std::thread::yield_now();

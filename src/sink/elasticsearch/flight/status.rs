@@ -37,14 +37,14 @@ impl Flight {
     }
 
     /// How many bytes of bodies the sink has use for. While the server is down everything goes to the disk: what is on the
-    /// way there is then a quarter of the memory at most, enough to keep any disk busy, so that a slow disk and a
+    /// way there is then a sixteenth of the memory at most (1 MiB by default, some bodies), so that a slow disk and a
     /// large backlog do not fill the memory. What stays in memory besides does not count against that.
     pub fn ceiling(&self) -> u64 {
         if self.is_up() {
             return self.config.memory;
         }
         let stays: u64 = self.in_memory().map(|parcel| parcel.permit).sum();
-        stays + (self.config.memory / 4).max(1)
+        stays + (self.config.memory / 16).max(1)
     }
 
     /// True when the last dead letters found no room.

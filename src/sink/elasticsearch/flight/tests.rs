@@ -206,7 +206,7 @@ fn batches_over_their_shares_leave_for_the_spool_before_the_others() {
 }
 
 #[test]
-fn a_server_that_is_down_leaves_use_for_a_quarter_of_the_memory_beside_what_stays() {
+fn a_server_that_is_down_leaves_use_for_a_sixteenth_of_the_memory_beside_what_stays() {
     let mut world = World::new(FlightConfig {
         memory: 2000,
         ..config()
@@ -222,7 +222,7 @@ fn a_server_that_is_down_leaves_use_for_a_quarter_of_the_memory_beside_what_stay
     for _ in 0..3 {
         world.batch(&["a"]);
         // What is on its way to the disk does not count; the one that probes does.
-        assert_eq!(world.flight.ceiling(), one + 500);
+        assert_eq!(world.flight.ceiling(), one + 125);
     }
     assert_eq!(world.spool_writes, 3);
     world.drain();

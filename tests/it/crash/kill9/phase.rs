@@ -24,12 +24,12 @@ pub(super) enum Phase {
     Retry,
     /// Lines were read and not sent.
     OpenBatch,
-    /// Nothing of this.
+    /// Nothing of this: all was delivered, no line came.
     Idle,
 }
 
 /// All phases that a run must reach.
-pub(super) const PHASES: [Phase; 9] = [
+pub(super) const PHASES: [Phase; 10] = [
     Phase::Start,
     Phase::Reading,
     Phase::OpenBatch,
@@ -39,6 +39,7 @@ pub(super) const PHASES: [Phase; 9] = [
     Phase::Checkpoint,
     Phase::DeadLetter,
     Phase::Drain,
+    Phase::Idle,
 ];
 
 /// The facts of one moment.
@@ -188,6 +189,7 @@ mod tests {
             });
         }
         assert!(histogram.rarer_than(0.5).contains(&Phase::Drain));
+        assert!(histogram.rarer_than(0.6).contains(&Phase::Idle));
         assert!(!histogram.rarer_than(0.5).contains(&Phase::OpenBatch));
         assert!((histogram.in_flight_share() - 0.5).abs() < 1e-9);
     }

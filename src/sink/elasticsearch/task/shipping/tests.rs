@@ -5,7 +5,7 @@
 use super::*;
 use crate::flow::backoff::Backoff;
 use crate::record::Share;
-use crate::sink::elasticsearch::response::Problem;
+use crate::sink::elasticsearch::response::{Problem, Verdict};
 use crate::spool::frame::tests::body;
 use crate::telemetry::ledger::ReaderTotals;
 
@@ -18,6 +18,9 @@ struct Desk {
     clock: Clock,
     one: u64,
     batches: u64,
+    /// What was sent last.
+    sent: Option<ParcelId>,
+    /// What the spool has not taken yet.
     parcels: Vec<ParcelId>,
     acked: usize,
 }
@@ -51,6 +54,7 @@ impl Desk {
             clock,
             one,
             batches: 0,
+            sent: None,
             parcels: Vec::new(),
             acked: 0,
         }
@@ -85,9 +89,8 @@ impl Desk {
     fn settle(&mut self) {
         while let Some(order) = self.shipping.poll(self.clock) {
             match order {
-                Order::Send { parcel, .. } | Order::Spool(spool::Command::Append { parcel, .. }) => {
-                    self.parcels.push(parcel);
-                }
+                Order::Send { parcel, .. } => self.sent = Some(parcel),
+                Order::Spool(spool::Command::Append { parcel, .. }) => self.parcels.push(parcel),
                 Order::Ack(_) => {
                     self.acked += 1;
                     // The reader wakes now.
@@ -98,16 +101,17 @@ impl Desk {
         }
     }
 
-    fn answer(&mut self, status: u16) {
-        let answer = Answer {
-            verdict: RequestVerdict::Retry(Problem {
-                status,
-                kind: String::new(),
-                reason: String::new(),
-            }),
-            host: None,
-        };
-        let parcel = self.parcels.remove(0);
+    fn refuse(&mut self, status: u16) {
+        let verdict = RequestVerdict::Retry(Problem {
+            status,
+            kind: String::new(),
+            reason: String::new(),
+        });
+        self.answer(self.sent.expect("a request"), verdict);
+    }
+
+    fn answer(&mut self, parcel: ParcelId, verdict: RequestVerdict) {
+        let answer = Answer { verdict, host: None };
         self.shipping.on_answer(parcel, answer, self.clock);
         self.settle();
     }
@@ -123,12 +127,12 @@ impl Desk {
     }
 }
 
-/// Red without `set_ceiling`: then a slow disk lets the whole budget fill up.
+/// Red without `set_ceiling` in `poll`: then a slow disk lets the whole budget fill up.
 #[test]
-fn while_the_server_is_down_the_reader_waits_for_the_disk_with_a_quarter_of_the_budget() {
-    let mut desk = Desk::new(40);
+fn while_the_server_is_down_the_reader_waits_for_the_disk_with_a_sixteenth_of_the_budget() {
+    let mut desk = Desk::new(160);
     desk.batch();
-    desk.answer(503);
+    desk.refuse(503);
     // One stays, to see whether the server is back.
     assert_eq!(desk.fill(), 10);
     // A frame can do that as well: now the body is on its way to the disk with the others.
@@ -140,4 +144,19 @@ fn while_the_server_is_down_the_reader_waits_for_the_disk_with_a_quarter_of_the_
         desk.spooled();
     }
     assert_eq!((desk.acked, desk.fill()), (12, 10));
+}
+
+/// Red without `set_ceiling` in `order`: then whoever wakes up on the ack still finds the ceiling of a server that is down, and
+/// goes back to sleep.
+#[test]
+fn a_server_that_is_back_gives_the_whole_budget_before_the_ack_wakes_the_reader() {
+    let mut desk = Desk::new(40);
+    assert_eq!(desk.fill(), 40);
+    desk.refuse(503);
+    assert!(!desk.budget.has_room(Share::Within));
+    desk.clock.now += Duration::from_secs(2);
+    desk.settle();
+    let probe = desk.sent.expect("one is sent again");
+    desk.answer(probe, RequestVerdict::Items(vec![Verdict::Accepted]));
+    assert_eq!(desk.acked, 1);
 }
