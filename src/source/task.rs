@@ -406,7 +406,7 @@ impl Source {
 
     fn save_when_due(&mut self) {
         let desk = &self.desk;
-        if !desk.save_wanted() || (desk.now < self.save_at && !desk.urgent) {
+        if !desk.save_wanted() || (desk.now < self.save_at && !desk.save_hurries()) {
             return;
         }
         self.save_at = desk.now + SAVE_INTERVAL;

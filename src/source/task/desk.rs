@@ -85,6 +85,8 @@ pub(super) struct Desk {
     pub(super) dirty: bool,
     /// Somebody waits for the next checkpoint.
     pub(super) urgent: bool,
+    /// The last save failed: the next one waits for its time, however urgent it is.
+    save_failed: bool,
     /// The save under way.
     pub(super) saving: Option<u64>,
     last_save: u64,
@@ -141,6 +143,7 @@ impl Desk {
             active: true,
             dirty: false,
             urgent: false,
+            save_failed: false,
             saving: None,
             last_save: 0,
             saved: 0,
@@ -196,6 +199,11 @@ impl Desk {
         self.dirty && self.saving.is_none()
     }
 
+    /// Whether a save that is wanted shall begin before its time: a disk that fails is not asked without a pause.
+    pub(super) fn save_hurries(&self) -> bool {
+        self.urgent && !self.save_failed
+    }
+
     pub(super) fn begin_save(&mut self) -> u64 {
         self.last_save += 1;
         self.shares.sweep(self.now);
@@ -207,6 +215,7 @@ impl Desk {
 
     pub(super) fn on_saved(&mut self, number: u64, durable: bool) {
         self.saving = None;
+        self.save_failed = !durable;
         if durable {
             self.saved = self.saved.max(number);
             self.saved_ms = self.unix_ms;

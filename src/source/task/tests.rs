@@ -618,6 +618,31 @@ fn a_line_without_a_stamp_waits_for_the_checkpoint() {
     );
 }
 
+/// Red without `save_hurries`: each save that fails begins the next one at once while a file waits for one.
+#[test]
+fn saves_that_fail_are_a_second_apart_however_urgent_they_are() {
+    let mut bench = Bench::new();
+    bench.saving = false;
+    let mut at = clock();
+    for second in 1..4 {
+        for _ in 0..20 {
+            bench.source.desk.next_save();
+            bench.turn_at(at);
+        }
+        assert_eq!(bench.source.desk.counts.checkpoint_errors, second);
+        at.now += Duration::from_secs(1);
+    }
+    bench.saving = true;
+    bench.turn_at(at);
+    let saved = bench.source.desk.saved;
+    bench.save();
+    assert_eq!(
+        bench.source.desk.saved,
+        saved + 1,
+        "a disk that is well is asked at once"
+    );
+}
+
 #[test]
 fn a_cut_by_time_is_durable_before_its_document_leaves() {
     let mut bench = Bench::with(|config| config.partial_idle = Duration::from_millis(20));
