@@ -188,7 +188,8 @@ impl Rig {
     }
 
     fn stop(mut self) -> (Ended, Arc<Board>) {
-        self.stop.send(true).unwrap();
+        // A sink that was told before may have ended.
+        self.stop.send_replace(true);
         self.batches = None;
         let ended = self.sink.join().unwrap();
         self.disks.into_iter().for_each(|disk| disk.join().unwrap());
