@@ -6,6 +6,7 @@ mod deleted;
 mod descriptors;
 mod long_lines;
 mod memory;
+mod noise;
 mod rotation;
 mod small_files;
 mod watches;
