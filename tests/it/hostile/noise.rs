@@ -90,8 +90,10 @@ fn log_of(time: Duration) {
     ground.lodging.config["spool"] = json!({"max_bytes": "256KiB", "segment_bytes": "64KiB", "min_free": "0%", "when_full": "drop_oldest"});
     ground.lodging.config["batch"] = json!({"max_bytes": "64KiB", "max_age": "50ms"});
     ground.lodging.config["source"]["max_line"] = "16KiB".into();
+    let mut count = 0_u64;
     ground.server.fates(Fates {
-        custom: Some(Box::new(|item| {
+        custom: Some(Box::new(move |item| {
+            count += 1;
             let error = |status, kind: &str, reason: String| ItemFate::Error {
                 status,
                 kind: kind.to_owned(),
@@ -99,6 +101,9 @@ fn log_of(time: Duration) {
                 failure_store: None,
             };
             let quote = String::from_utf8_lossy(item.source);
+            if count % 7 == 0 {
+                return Some(error(403, "security_exception", format!("unauthorized {quote}")));
+            }
             Some(match item.attempt % 3 {
                 0 => error(
                     429,
@@ -161,7 +166,7 @@ fn log_of(time: Duration) {
     }
 }
 
-/// Red when an alarm has the reason that a server gave (`sentence` and `index_fix` have texts of their own).
+/// Red when the alarm of an index on hold has the reason that the server gave.
 #[test]
 fn when_everything_fails_the_log_stays_small_and_quotes_nothing() {
     log_of(Duration::from_secs(20));
