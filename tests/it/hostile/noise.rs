@@ -101,7 +101,7 @@ fn log_of(time: Duration) {
                 failure_store: None,
             };
             let quote = String::from_utf8_lossy(item.source);
-            if count % 7 == 0 {
+            if count.is_multiple_of(7) {
                 return Some(error(403, "security_exception", format!("unauthorized {quote}")));
             }
             Some(match item.attempt % 3 {
