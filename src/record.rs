@@ -279,10 +279,19 @@ pub type FrameSeq = u64;
 pub enum Keep {
     /// It was never in a request: under `drop_oldest` it may be evicted.
     Unsent,
+    /// The same, and its containers are within their shares: it is evicted after all others.
+    Within,
     /// It was in a request and may be stored already: it is never evicted.
     Sent,
     /// It stays in memory and is sent: it is never evicted, and nothing is evicted for it.
     Copy,
+}
+
+impl Keep {
+    /// Whether a server may know it.
+    pub fn may_be_sent(self) -> bool {
+        matches!(self, Keep::Sent | Keep::Copy)
+    }
 }
 
 /// Where documents came from, and so what is done when all of them have come to rest.

@@ -79,6 +79,8 @@ pub struct Located {
     pub source_bytes: u64,
     /// It was handed out: it may have been sent.
     pub taken: bool,
+    /// It is within its share, as far as this process knows: it is evicted last.
+    pub within: bool,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -91,6 +93,8 @@ struct Segment {
     waiting: Totals,
     /// Of the open ones, those that were handed out.
     taken: usize,
+    /// Of the open ones, those within their shares.
+    within: usize,
     done: Ranges,
     gaps: Vec<Gap>,
     sealed: bool,
@@ -164,6 +168,7 @@ impl Index {
                 documents: found.documents,
                 source_bytes: found.source_bytes,
                 taken: found.sent || may_be_sent(found.sequence),
+                within: false,
             };
             self.on_appended(found.sequence, located);
         }
@@ -234,6 +239,7 @@ impl Index {
         segment.end = segment.end.max(located.offset + located.len);
         segment.open.insert(sequence);
         segment.taken += usize::from(located.taken);
+        segment.within += usize::from(located.within);
         segment.waiting.add(totals);
         self.waiting.add(totals);
         self.frames.insert(sequence, located);
@@ -277,6 +283,7 @@ impl Index {
             segment.open.remove(&sequence);
             segment.waiting = segment.waiting.beyond(totals);
             segment.taken -= usize::from(located.taken);
+            segment.within -= usize::from(located.within);
             segment.done.insert(sequence);
             let unneeded = segment.open.is_empty() || mutant::is(Mutant::SegmentRemovedUnacked);
             if unneeded && segment.sealed {
@@ -359,17 +366,16 @@ impl Index {
         self.quota
     }
 
-    /// The oldest sealed segment of which no frame was handed out.
+    /// The oldest sealed segment of which no frame was handed out, and none is within its share if there is such a one.
     fn evictable(&self) -> Option<SegmentNumber> {
-        let mut segments = self.segments.iter();
-        segments
-            .find(|(_, segment)| {
-                segment.sealed
-                    && !segment.unlinked
-                    && (segment.taken == 0 || mutant::is(Mutant::SentFrameEvicted))
-                    && !segment.open.is_empty()
-            })
-            .map(|(number, _)| *number)
+        let mut segments = self.segments.iter().filter(|(_, segment)| {
+            segment.sealed
+                && !segment.unlinked
+                && (segment.taken == 0 || mutant::is(Mutant::SentFrameEvicted))
+                && !segment.open.is_empty()
+        });
+        let over = segments.clone().find(|(_, segment)| segment.within == 0);
+        over.or_else(|| segments.next()).map(|(number, _)| *number)
     }
 }
 

@@ -172,6 +172,8 @@ pub struct Flight {
     actions: VecDeque<Action>,
     phase: Phase,
     polled: Option<Instant>,
+    /// When a frame was evicted last.
+    evicted: Option<Instant>,
 }
 
 impl Flight {
@@ -203,6 +205,7 @@ impl Flight {
             actions: VecDeque::new(),
             phase: Phase::Running,
             polled: None,
+            evicted: None,
         }
     }
 
@@ -235,6 +238,7 @@ impl Flight {
     pub fn on_frame_evicted(&mut self, frame: FrameSeq, now: Instant) {
         self.frames.retain(|waiting| *waiting != frame);
         self.lanes.on_gone(frame, now);
+        self.evicted = Some(now);
     }
 
     /// A frame was read, or is damaged (`None`; the spool has counted it).

@@ -136,7 +136,7 @@ impl Spool {
         let starts_group = active.written == active.confirmed;
         let marks = frame::Marks {
             starts_group,
-            sent: parcel.keep != Keep::Unsent,
+            sent: parcel.keep.may_be_sent(),
         };
         let bytes = frame::encode_marked(sequence, marks, parcel.lane, parcel.body);
         active.file.append(&bytes)?;
@@ -172,7 +172,8 @@ impl Spool {
                 len: item.len,
                 documents: item.parcel.body.documents() as u64,
                 source_bytes: item.parcel.body.source_bytes(),
-                taken: item.parcel.keep != Keep::Unsent,
+                taken: item.parcel.keep.may_be_sent(),
+                within: item.parcel.keep == Keep::Within,
             };
             self.index.on_appended(item.sequence, located);
             group.outcomes[item.at] = Appended::Frame(item.sequence);

@@ -15,6 +15,10 @@ fn index(when_full: WhenFull) -> Index {
 
 /// A segment with so many frames of 1 KiB, with 10 source bytes each.
 fn segment(index: &mut Index, frames: u64) -> Vec<u64> {
+    segment_of(index, frames, false)
+}
+
+fn segment_of(index: &mut Index, frames: u64, within: bool) -> Vec<u64> {
     let Plan::Create { segment, allocate } = index.plan(frames * KIB, u64::MAX) else {
         panic!("no room")
     };
@@ -28,6 +32,7 @@ fn segment(index: &mut Index, frames: u64) -> Vec<u64> {
             documents: 1,
             source_bytes: 10,
             taken: false,
+            within,
         };
         index.on_appended(sequence, located);
         sequence
@@ -108,6 +113,24 @@ fn drop_oldest_never_takes_a_segment_of_which_a_frame_was_handed_out() {
     // Delivered, so that the others of its segment may be given up.
     index.on_done(frames[1][0]);
     assert_eq!(index.plan(KIB, 0), Plan::Evict(2));
+}
+
+#[test]
+fn what_is_within_its_share_is_evicted_last() {
+    let mut index = index(WhenFull::DropOldest);
+    let calm = segment_of(&mut index, 1, true);
+    let loud = segment(&mut index, 1);
+    let mixed = [segment_of(&mut index, 1, true), segment(&mut index, 1)];
+    let segments: Vec<SegmentNumber> = index.segments.keys().copied().collect();
+    segments.iter().for_each(|number| index.on_sealed(*number, None));
+    let mut evicted = Vec::new();
+    while let Some(number) = index.evictable() {
+        for (sequence, _) in index.waiting_in(number) {
+            index.on_done(sequence);
+            evicted.push(sequence);
+        }
+    }
+    assert_eq!(evicted, [loud[0], mixed[1][0], calm[0], mixed[0][0]]);
 }
 
 #[test]

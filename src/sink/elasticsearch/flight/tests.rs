@@ -205,6 +205,38 @@ fn batches_over_their_shares_leave_for_the_spool_before_the_others() {
     world.drain();
 }
 
+/// Red without `keeps_fresh`: a quiet container's lines are spooled between those of the loud one, and evicted with them.
+#[test]
+fn while_frames_are_evicted_what_is_within_its_share_waits_in_memory() {
+    let spooled = |evicts: bool| {
+        let mut world = World::new(FlightConfig {
+            memory: 2000,
+            max_in_flight: 1,
+            ..config()
+        });
+        world.share = Share::Over;
+        while world.spool_writes < 3 {
+            world.batch(&["loud"]);
+        }
+        world.step_disks();
+        if evicts {
+            world.evict(0);
+        }
+        let may_be_lost = |world: &World| world.frames.values().filter(|kept| !kept.taken).count();
+        let before = may_be_lost(&world);
+        world.share = Share::Within;
+        for _ in 0..30 {
+            world.batch(&["calm"]);
+        }
+        world.step_disks();
+        let after = may_be_lost(&world);
+        world.drain();
+        after - before
+    };
+    assert!(spooled(false) > 0);
+    assert_eq!(spooled(true), 0);
+}
+
 #[test]
 fn a_server_that_is_down_leaves_use_for_a_sixteenth_of_the_memory_beside_what_stays() {
     let mut world = World::new(FlightConfig {

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long a full spool is left alone before the next try.
 pub(super) const FULL_PAUSE: Duration = Duration::from_secs(1);
 
+/// So long after an eviction more of them are expected.
+const EVICTION_PAUSE: Duration = Duration::from_secs(10);
+
 /// Bodies that wait for another attempt before nothing new is sent, however small they are.
 const MAX_DELAYED: usize = 256;
 
@@ -185,11 +188,16 @@ impl Flight {
 
     pub(super) fn write_spool(&mut self, parcel: Parcel, lane: Option<(String, Problem)>) -> Action {
         let index = lane.as_ref().map(|(index, _)| index.clone());
+        let keep = match (parcel.sent, parcel.share) {
+            (true, _) => Keep::Sent,
+            (false, Share::Within) => Keep::Within,
+            (false, Share::Over) => Keep::Unsent,
+        };
         let action = Action::Spool {
             parcel: parcel.id,
             body: parcel.body.clone(),
             lane: index,
-            keep: if parcel.sent { Keep::Sent } else { Keep::Unsent },
+            keep,
         };
         self.writing.insert(parcel.id, Writing::Spool { parcel, lane });
         action
@@ -336,6 +344,7 @@ impl Flight {
             return self.over.pop_back();
         }
         if (permits >= self.config.memory / 4 * 3 || is_due(&self.fresh))
+            && !self.keeps_fresh(now)
             && let Some(parcel) = self.fresh.pop_back()
         {
             return Some(parcel);
@@ -345,6 +354,12 @@ impl Flight {
         } else {
             None
         }
+    }
+
+    /// While the spool gives up what is oldest, nothing within its share goes there: what is spooled then is what somebody
+    /// loses. It waits in memory, and reading stops when that is full.
+    fn keeps_fresh(&self, now: Instant) -> bool {
+        self.phase == Phase::Running && self.evicted.is_some_and(|at| now < at + EVICTION_PAUSE)
     }
 
     /// When a fresh batch has waited long enough, and all but the next few go.

@@ -178,7 +178,7 @@ impl World {
             .map(|body| Parcel {
                 lane: None,
                 body,
-                keep: [Keep::Unsent, Keep::Unsent, Keep::Sent, Keep::Copy][self.chance.below(4) as usize],
+                keep: [Keep::Unsent, Keep::Within, Keep::Sent, Keep::Copy][self.chance.below(4) as usize],
             })
             .collect();
         let kept: Vec<Keep> = parcels.iter().map(|parcel| parcel.keep).collect();
@@ -189,7 +189,7 @@ impl World {
         for ((body, outcome), keep) in bodies.into_iter().zip(outcomes).zip(kept) {
             match outcome {
                 Appended::Frame(frame) => {
-                    if keep != Keep::Unsent {
+                    if keep.may_be_sent() {
                         self.sent.insert(frame);
                     }
                     assert!(self.waiting.insert(frame, body).is_none());

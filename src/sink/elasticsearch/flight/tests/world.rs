@@ -28,7 +28,7 @@ pub(super) struct Kept {
     pub(super) lane: Option<String>,
     ids: Vec<String>,
     damaged: bool,
-    taken: bool,
+    pub(super) taken: bool,
 }
 
 enum SpoolCommand {
@@ -403,7 +403,7 @@ impl World {
                             lane,
                             damaged: false,
                             // Frames of lanes may go, to see what becomes of their probes.
-                            taken: keep != Keep::Unsent && !in_lane,
+                            taken: keep.may_be_sent() && !in_lane,
                         },
                     );
                 }
