@@ -205,7 +205,8 @@ fn batches_over_their_shares_leave_for_the_spool_before_the_others() {
     world.drain();
 }
 
-/// Red without `keeps_fresh`: a quiet container's lines are spooled between those of the loud one, and evicted with them.
+/// Red without `keeps_fresh`: a quiet container's lines are spooled between those of the loud one, and evicted with them;
+/// and red when nothing wakes the flight at the end of that time.
 #[test]
 fn while_frames_are_evicted_what_is_within_its_share_waits_in_memory() {
     let spooled = |evicts: bool| {
@@ -230,11 +231,17 @@ fn while_frames_are_evicted_what_is_within_its_share_waits_in_memory() {
         }
         world.step_disks();
         let after = may_be_lost(&world);
+        let begun = world.now;
+        while world.advance_to_deadline() {}
+        world.step_disks();
+        let later = (may_be_lost(&world) - before, world.now - begun);
         world.drain();
-        after - before
+        (after - before, later)
     };
-    assert!(spooled(false) > 0);
-    assert_eq!(spooled(true), 0);
+    assert!(spooled(false).0 > 0);
+    let (at_once, later) = spooled(true);
+    assert_eq!(at_once, 0);
+    assert!(later.0 > 0 && later.1 == Duration::from_secs(10), "{later:?}");
 }
 
 #[test]

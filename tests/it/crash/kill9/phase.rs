@@ -24,7 +24,7 @@ pub(super) enum Phase {
     Retry,
     /// Lines were read and not sent.
     OpenBatch,
-    /// Nothing of this: all was delivered, no line came.
+    /// Nothing of this: no line came, and what had come was delivered or waited in the spool with nobody at work on it.
     Idle,
 }
 
