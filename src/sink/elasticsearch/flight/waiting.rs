@@ -365,7 +365,9 @@ impl Flight {
     /// When a fresh batch has waited long enough, and all but the next few go.
     pub(super) fn spill_due(&self) -> Option<Instant> {
         let kept = self.evicted.map(|at| at + EVICTION_PAUSE);
-        let fresh = self.late(&self.fresh).max(kept.filter(|_| !self.fresh.is_empty()));
+        let fresh = self
+            .late(&self.fresh)
+            .max(kept.filter(|_| !self.fresh.is_empty()));
         [fresh, self.late(&self.over)].into_iter().flatten().min()
     }
 
