@@ -4,8 +4,6 @@ use std::sync::{Arc, Mutex};
 use tracing::dispatcher::with_default;
 use tracing::{debug, error, info, trace, warn};
 
-const MINUTE: Duration = Duration::from_secs(60);
-
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
 
@@ -83,36 +81,6 @@ fn libraries_are_quieter_than_we_are() {
     assert_eq!(count(LogLevel::Info), (3, 2));
     assert_eq!(count(LogLevel::Debug), (4, 3));
     assert_eq!(count(LogLevel::Trace), (5, 3));
-}
-
-#[test]
-fn one_event_per_key_and_interval_and_the_rest_is_counted() {
-    let (mut throttle, start) = (Throttle::new(MINUTE), some_instant());
-    assert_eq!(throttle.admit("a", start), Some(0));
-    assert_eq!(throttle.admit("b", start), Some(0));
-    assert_eq!(throttle.admit("a", start + MINUTE / 2), None);
-    assert_eq!(
-        throttle.admit("a", start + MINUTE - Duration::from_millis(1)),
-        None
-    );
-    assert_eq!(throttle.admit("a", start + MINUTE), Some(2));
-    assert_eq!(throttle.admit("a", start + MINUTE), None);
-    assert_eq!(throttle.admit("b", start + MINUTE * 3), Some(0));
-}
-
-#[test]
-fn too_many_keys_share_one_interval_and_take_no_more_memory() {
-    let (mut throttle, start) = (Throttle::new(MINUTE), some_instant());
-    let admitted = |throttle: &mut Throttle, from: usize, now| {
-        let keys = from..from + 3 * MAX_KEYS;
-        keys.filter(|key| throttle.admit(&key.to_string(), now).is_some())
-            .count()
-    };
-    assert_eq!(admitted(&mut throttle, 0, start), MAX_KEYS + 1);
-    assert_eq!(throttle.keys.len(), MAX_KEYS);
-    let later = start + MINUTE;
-    assert_eq!(admitted(&mut throttle, 1_000_000, later), MAX_KEYS + 1);
-    assert_eq!(throttle.keys.len(), MAX_KEYS);
 }
 
 /// Red when the end of the agent falls under the cap: nobody could tell from its log how it ended.

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 /// In every line that is read, and in what the server says of it.
 const SECRET: &str = "hush-hush-4711";
 const STEP: Duration = Duration::from_millis(100);
+/// Pods that come with each step, and go with a later one: enough for a log that is too long without its cap.
+const ODD_PODS: usize = 5;
 /// What the log may have at once, what it may have for each second, and the few lines of the beginning and the end.
 const BURST: u64 = 16 << 10;
 const RATE: u64 = 960;
@@ -59,17 +61,18 @@ fn spoil(ground: &Ground, apiserver: &FakeApiserver, step: usize) {
             .pods()
             .join(format!("shop_odd-{number}_uid-{number}/app"))
     };
-    let (made, gone) = (app(step), app(step.wrapping_sub(15)));
-    fs::create_dir_all(&made).expect("a pod's directory");
-    plant(&made, step);
-    let _ = fs::remove_dir_all(gone);
+    for number in step * ODD_PODS..(step + 1) * ODD_PODS {
+        fs::create_dir_all(app(number)).expect("a pod's directory");
+        plant(&app(number), number);
+        let _ = fs::remove_dir_all(app(number.wrapping_sub(15 * ODD_PODS)));
+    }
 }
 
 /// What no log directory should have.
-fn plant(app: &Path, step: usize) {
+fn plant(app: &Path, number: usize) {
     let log = app.join("0.log");
-    let line = format!("2026-03-04T09:15:27.123456789Z stdout F {SECRET} {step}\n");
-    match step % 6 {
+    let line = format!("2026-03-04T09:15:27.123456789Z stdout F {SECRET} {number}\n");
+    match number % 6 {
         0 => symlink("/etc/shadow", &log).expect("a link"),
         1 => fs::create_dir(&log).expect("a directory"),
         2 => fs::write(app.join("0.log.20260304-091527.gz"), format!("no gzip {SECRET}")).expect("a file"),
@@ -166,7 +169,7 @@ fn log_of(time: Duration) {
     }
 }
 
-/// Red when the alarm of an index on hold has the reason that the server gave.
+/// Red when the alarm of an index on hold has the reason that the server gave, and without the cap of the log.
 #[test]
 fn when_everything_fails_the_log_stays_small_and_quotes_nothing() {
     log_of(Duration::from_secs(20));
