@@ -166,7 +166,7 @@ fn encoder() -> Encoder {
     })
 }
 
-const LAYOUT: Layout = Layout {
+const LAYOUT: Layout = Layout::Fluentd {
     message_key: MessageKey::Message,
     include_tag: true,
     label_dots: LabelDots::Replace,
@@ -189,7 +189,7 @@ fn pod_fragment() -> Fragment {
         ],
         ..Metadata::default()
     };
-    fragment(&metadata, LAYOUT)
+    fragment(&metadata, &LAYOUT, "")
 }
 
 fn push_documents(encoder: &mut Encoder, out: &mut Vec<u8>, lines: &[CriLine<'_>], fragment: &Fragment) {

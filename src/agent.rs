@@ -129,6 +129,12 @@ impl Agent {
             in_flight = self.in_flight(),
             "longshore starts"
         );
+        for what in self.config.sink.elasticsearch.exposures() {
+            warn!(
+                what,
+                "others on the way to Elasticsearch can read or change what is sent, because the config allows it"
+            );
+        }
         self.start_admin(runtime)?;
         let Some(lock) = runtime.block_on(self.lock())? else {
             return Ok(Ended {
@@ -158,6 +164,7 @@ impl Agent {
             turn_interval: self.config.source.rescan_interval,
             memory_limit: self.memory_limit,
             dead_letter_max_bytes: self.config.sink.elasticsearch.dead_letter.max_bytes,
+            exposures: self.config.sink.elasticsearch.exposures(),
         };
         let serve = admin::serve(listener, Arc::clone(&self.board), facts, self.stop.subscribe());
         spawn(runtime, async move {
@@ -260,11 +267,19 @@ impl Agent {
     fn flight(&self) -> FlightConfig {
         let elasticsearch = &self.config.sink.elasticsearch;
         FlightConfig {
+            hosts: elasticsearch.hosts.len(),
+            first_slots: 1,
             max_in_flight: elasticsearch.max_in_flight,
             backlog_share: elasticsearch.backlog_share,
             compression: elasticsearch.compression,
+            body_bytes: self.config.batch.max_bytes.try_into().unwrap_or(u32::MAX),
             memory: self.in_flight(),
             backoff: Backoff::SERVER,
+            hedge_after: elasticsearch.hedges(),
+            lanes: true,
+            lane_bytes: self.config.spool.lane_bytes(),
+            when_letters_full: elasticsearch.dead_letter.when_full,
+            ids: elasticsearch.into(),
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Limits {
     pub max_bytes: usize,
     /// Documents.
     pub max_documents: usize,
-    /// Age of the first document; varied by ±10 % so that nodes do not beat in time.
+    /// Age of the first document; varied by ±20 % so that nodes do not beat in time.
     pub max_age: Duration,
 }
 
@@ -133,7 +133,7 @@ impl Batcher {
     pub fn deadline(&self) -> Option<Instant> {
         // A cheap hash of the body's number spreads the ages of successive bodies.
         let step = self.closed_bodies.wrapping_mul(2_654_435_761) >> 24;
-        let whole = 900 + step * 200 / 255;
+        let whole = 800 + step * 400 / 255;
         let permille = if self.hurry { whole / 4 } else { whole };
         self.opened
             .map(|opened| opened + self.limits.max_age * permille / 1000)
@@ -238,7 +238,7 @@ mod tests {
         add(&mut batcher, "x", 1, 1, now + Duration::from_millis(500));
         let due = batcher.deadline().unwrap() - now;
         assert!(
-            (Duration::from_millis(900)..=Duration::from_millis(1100)).contains(&due),
+            (Duration::from_millis(800)..=Duration::from_millis(1200)).contains(&due),
             "{due:?}"
         );
     }

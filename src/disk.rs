@@ -168,7 +168,7 @@ fn read_once(disk: &dyn FileSystem, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// An open file, read from its beginning.
+/// An open file, read from one place to its end.
 #[derive(Debug)]
 pub struct Sequential {
     file: Box<dyn OpenFile>,
@@ -178,7 +178,12 @@ pub struct Sequential {
 impl Sequential {
     /// Nothing is read yet.
     pub fn new(file: Box<dyn OpenFile>) -> Sequential {
-        Sequential { file, at: 0 }
+        Sequential::starting_at(file, 0)
+    }
+
+    /// All before this byte counts as read.
+    pub fn starting_at(file: Box<dyn OpenFile>, at: u64) -> Sequential {
+        Sequential { file, at }
     }
 
     /// The file, to be read in another way.

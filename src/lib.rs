@@ -15,6 +15,7 @@
 //! - [`reader`]: those stages as one pure function, driven by [`source::task`].
 //! - [`sink`]: bodies become requests, answers become verdicts, verdicts become acks
 //!   ([`sink::settlement`]); [`spool`]: bodies wait on disk; [`checkpoint`]: what is delivered.
+//! - [`setup`]: the templates and policies that a server should have for our documents, as data.
 //! - [`telemetry`], [`admin`]: the ledger, the status, the metrics.
 //! - [`config`], [`cli`], [`lock`], [`agent`]: text becomes a running process; [`sync`]: what its threads meet
 //!   through.
@@ -36,6 +37,7 @@ pub mod mutant;
 pub mod parse;
 pub mod reader;
 pub mod record;
+pub mod setup;
 pub mod sink;
 pub mod source;
 pub mod spool;

@@ -130,6 +130,11 @@ impl Reader {
         self.bodies.set_share(share);
     }
 
+    /// When the chunks that follow were read, in milliseconds since 1970: some documents tell it.
+    pub fn set_read_time(&mut self, unix_ms: u64) {
+        self.encoder.set_read_time(unix_ms);
+    }
+
     /// Whether records go nowhere from now on, but into [`Reader::discarded_bytes`].
     pub fn set_discard(&mut self, discard: bool) {
         self.discard = discard;
@@ -471,7 +476,7 @@ impl Reader {
             });
         }
         if !encoded.flags.is_empty() {
-            self.count(encoded.flags, record.skipped);
+            self.unusual.count(encoded.flags, record.skipped);
         }
         if self
             .bodies
@@ -481,20 +486,6 @@ impl Reader {
         {
             self.close();
         }
-    }
-
-    fn count(&mut self, flags: Flags, skipped: u64) {
-        let unusual = &mut self.unusual;
-        for (flag, counter) in [
-            (Flags::TRUNCATED, &mut unusual.truncated),
-            (Flags::REPLACED_UTF8, &mut unusual.replaced_utf8),
-            (Flags::UNPARSED, &mut unusual.unparsed),
-            (Flags::PARTIAL, &mut unusual.partial),
-            (Flags::TIME_CLAMPED, &mut unusual.time_clamped),
-        ] {
-            *counter += u64::from(flags.contains(flag));
-        }
-        unusual.truncated_bytes += skipped;
     }
 }
 

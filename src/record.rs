@@ -323,6 +323,8 @@ pub enum Fate {
     DeadLettered,
     /// Dropped by a server pipeline (200 `noop`).
     DroppedByServer,
+    /// Refused, and dropped by us: the dead-letter file was full, and `dead_letter.when_full` is `drop`.
+    DroppedAsRefused,
 }
 
 /// What is known about one container instance, from its path and (when it answered) the API server.
@@ -340,6 +342,8 @@ pub struct Metadata {
     pub node: String,
     /// 64 hex digits, without the runtime's scheme.
     pub container_id: Option<String>,
+    /// The runtime, as the scheme of its container ids names it.
+    pub runtime: Option<String>,
     /// Image as the runtime resolved it.
     pub image: Option<String>,
     /// Image id, usually a digest.

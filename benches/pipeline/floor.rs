@@ -26,7 +26,7 @@ const BODY_BYTES: usize = 4 << 20;
 const BODY_DOCUMENTS: u32 = 5_000;
 const GZIP_LEVEL: u8 = 1;
 
-const LAYOUT: Layout = Layout {
+const LAYOUT: Layout = Layout::Fluentd {
     message_key: MessageKey::Message,
     include_tag: true,
     label_dots: LabelDots::Replace,
@@ -60,7 +60,7 @@ pub(crate) fn measure(files: &[(PathBuf, Metadata)]) -> io::Result<Floor> {
 
 /// Bytes that the metadata adds to each document.
 pub(crate) fn fragment_bytes(metadata: &Metadata) -> usize {
-    fragment(metadata, LAYOUT).tail.len()
+    fragment(metadata, &LAYOUT, "").tail.len()
 }
 
 fn thread_cpu() -> Duration {
@@ -201,7 +201,7 @@ impl Source {
     fn new(head: &[u8], metadata: &Metadata) -> Source {
         let print = fingerprint::fingerprint(head, true).expect("the file is not empty");
         let id = fingerprint::file_id(&metadata.pod_uid, &metadata.container, 0, print, 0);
-        let mut tail = fragment(metadata, LAYOUT).tail;
+        let mut tail = fragment(metadata, &LAYOUT, "").tail;
         tail.extend_from_slice(b"}\n");
         Source {
             id,

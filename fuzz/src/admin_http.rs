@@ -50,6 +50,7 @@ async fn ask(board: Arc<Board>, request: &[u8], piece: usize) -> Vec<u8> {
         turn_interval: Duration::from_secs(5),
         memory_limit: None,
         dead_letter_max_bytes: 1,
+        exposures: Vec::new(),
     };
     let service = TowerToHyperService::new(routes(board, facts));
     // As axum serves: the same builder with nothing set.

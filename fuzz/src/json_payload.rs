@@ -1,12 +1,12 @@
-//! Messages that may be JSON, through the scanner and the encoder, against a tree of the same text.
+//! Messages that may be JSON, through the scanner and the encoder of every schema, against a tree of the same text.
 
 use crate::input::Input;
 use crate::tree::Tree;
 use longshore::codec::json_scan;
-use longshore::config::{DocumentId, IndexPattern, JsonMode, LabelDots, MessageKey};
-use longshore::record::{FileId, Flags, Record, Span, Stamp};
+use longshore::config::{Config, JsonMode, Schema};
+use longshore::record::{FileId, Flags, Metadata, Record, Span, Stamp};
 use longshore::sink::elasticsearch::encode::{EncodeConfig, Encoder, FileKey};
-use longshore::sink::elasticsearch::schema::{Fragment, Layout, RESERVED_KEYS};
+use longshore::sink::elasticsearch::schema::{fields, fragment};
 
 /// More members than this stay text.
 const MAX_MEMBERS: usize = 256;
@@ -14,11 +14,12 @@ const MAX_MEMBERS: usize = 256;
 /// So often a message is repeated that is to be a long one: beyond the piece that is escaped at once.
 const TIMES: usize = 512;
 
-/// The first byte chooses how JSON is treated and whether the message is long, the rest is the message.
+/// The first byte chooses schema, how JSON is treated and whether the message is long, the rest is the message.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let shape = input.byte();
     let mode = [JsonMode::Off, JsonMode::Merge, JsonMode::Nest][usize::from(shape) % 3];
+    let schema = [Schema::Fluentd, Schema::Ecs, Schema::Otel][usize::from(shape) / 3 % 3];
     let long = (shape >= 252).then(|| input.take(TIMES).repeat(TIMES));
     let message = long.as_deref().unwrap_or_else(|| input.rest());
     let found = json_scan::members(message);
@@ -37,9 +38,9 @@ pub fn run(bytes: &[u8]) {
         assert!(!value.contains(['\n', '\r']), "a newline would end the document");
     }
     // Where the tree has its limits, the text that came out has to be judged by itself.
-    let document = encoded(mode, message);
+    let document = encoded(schema, mode, message);
     match Tree::parse(&document) {
-        Some(document) => check(&document, mode, message, tree.as_ref()),
+        Some(document) => check(&document, schema, mode, message, tree.as_ref()),
         None => assert!(found.is_some() && tree.is_none(), "a document that is no JSON"),
     }
 }
@@ -58,17 +59,11 @@ fn fields(tree: &Tree) -> Option<Vec<(String, Tree)>> {
 }
 
 /// The second of the two lines that a record becomes.
-fn encoded(mode: JsonMode, message: &[u8]) -> Vec<u8> {
-    let config = EncodeConfig {
-        layout: Layout {
-            message_key: MessageKey::Message,
-            include_tag: true,
-            label_dots: LabelDots::Replace,
-        },
-        index: IndexPattern::parse("logs-%Y").expect("an index pattern"),
-        document_id: DocumentId::Deterministic,
-        json: mode,
-    };
+fn encoded(schema: Schema, mode: JsonMode, message: &[u8]) -> Vec<u8> {
+    let mut config = Config::default();
+    config.sink.elasticsearch.schema = schema;
+    config.parse.json = mode;
+    let config = EncodeConfig::from(&config);
     let record = Record {
         stamp: Stamp { secs: 1, nanos: 2 },
         stream: None,
@@ -85,10 +80,7 @@ fn encoded(mode: JsonMode, message: &[u8]) -> Vec<u8> {
         skipped: 0,
         last_part: None,
     };
-    let fragment = Fragment {
-        tail: b",\"kubernetes\":{},\"tag\":\"t\"".to_vec(),
-        metadata_missing: false,
-    };
+    let fragment = fragment(&Metadata::default(), &config.layout, "/0.log");
     let mut out = Vec::new();
     Encoder::new(config).push(&mut out, &record, b"", FileKey::new(FileId(7)), &fragment);
     let lines: Vec<&[u8]> = out.split(|byte| *byte == b'\n').collect();
@@ -100,25 +92,29 @@ fn encoded(mode: JsonMode, message: &[u8]) -> Vec<u8> {
 }
 
 /// The document holds the message as text, and its fields exactly once each.
-fn check(document: &Tree, mode: JsonMode, message: &[u8], tree: Option<&Tree>) {
-    let text = document.get("message").and_then(Tree::text);
+fn check(document: &Tree, schema: Schema, mode: JsonMode, message: &[u8], tree: Option<&Tree>) {
+    let body = document.get("body");
+    let (text, beside, apart) = match schema {
+        Schema::Fluentd => (document.get("message"), Some(document), document.get("parsed")),
+        Schema::Ecs => (document.get("message"), Some(document), document.get("app")),
+        Schema::Otel => (
+            body.and_then(|body| body.get("text")),
+            document.get("attributes"),
+            body.and_then(|body| body.get("structured")),
+        ),
+    };
+    let text = text.and_then(Tree::text);
     assert_eq!(text, Some(&*String::from_utf8_lossy(message)));
     let parsed = tree.and_then(fields).filter(|_| mode != JsonMode::Off);
-    let mut nested = 0;
+    let (mut nested, reserved) = (0, fields::reserved(schema));
     for (key, value) in parsed.iter().flatten() {
-        let top = mode == JsonMode::Merge && !RESERVED_KEYS.contains(&key.as_str());
-        let place = if top {
-            Some(document)
-        } else {
-            document.get("parsed")
-        };
+        let head = key.split('.').next().unwrap_or(key);
+        let top = mode == JsonMode::Merge && !reserved.contains(&head);
+        let place = if top { beside } else { apart };
         nested += usize::from(!top);
         assert_eq!(place.and_then(|place| place.get(key)), Some(value), "{key}");
     }
-    let found = document
-        .get("parsed")
-        .and_then(Tree::members)
-        .map_or(0, <[_]>::len);
+    let found = apart.and_then(Tree::members).map_or(0, <[_]>::len);
     if tree.is_some() {
         assert_eq!(found, nested);
     }

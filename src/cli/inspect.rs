@@ -85,20 +85,30 @@ pub(super) fn run(args: &Args, console: &mut Console<'_>) -> Result<Exit, Failur
 
 impl Options {
     /// A folder of the state directory, which itself must be there.
-    #[expect(clippy::disallowed_methods, reason = "the directory that a person named")]
     fn folder(&self, name: &str, console: &mut Console<'_>) -> Result<PathBuf, Failure> {
+        Ok(self.state_dir(console)?.join(name))
+    }
+
+    fn state_dir(&self, console: &mut Console<'_>) -> Result<PathBuf, Failure> {
         let state_dir = match &self.state_dir {
             Some(state_dir) => state_dir.clone(),
             None => self.config.load(console)?.state_dir,
         };
-        fs::read_dir(&state_dir).with_context(|| {
-            format!(
-                "state directory {} (name another one with --state-dir or --config)",
-                state_dir.display()
-            )
-        })?;
-        Ok(state_dir.join(name))
+        is_there(&state_dir)?;
+        Ok(state_dir)
     }
+}
+
+/// Fails when a state directory is not there, or may not be read.
+#[expect(clippy::disallowed_methods, reason = "the directory that a person named")]
+pub(super) fn is_there(state_dir: &Path) -> Result<(), Failure> {
+    fs::read_dir(state_dir).with_context(|| {
+        format!(
+            "state directory {} (name another one with --state-dir or --config)",
+            state_dir.display()
+        )
+    })?;
+    Ok(())
 }
 
 /// Writes one JSON object over many lines.
@@ -109,7 +119,7 @@ fn write_json(out: &mut dyn io::Write, report: &impl Serialize) -> io::Result<()
 
 /// A place that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Damage {
+pub(super) struct Damage {
     file: String,
     /// Where it begins; none when the file as a whole is meant.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +128,7 @@ struct Damage {
 }
 
 impl Damage {
-    fn new(path: &Path, byte: Option<u64>, reason: impl fmt::Display) -> Self {
+    pub(super) fn new(path: &Path, byte: Option<u64>, reason: impl fmt::Display) -> Self {
         Self {
             file: path.display().to_string(),
             byte,
@@ -173,7 +183,7 @@ fn there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// A time in UTC, to the second.
-fn utc(secs: i64) -> String {
+pub(super) fn utc(secs: i64) -> String {
     let mut text = Vec::new();
     stamp::push_text(&mut text, stamp::clamp(Stamp { secs, nanos: 0 }).0);
     let seconds = String::from_utf8_lossy(&text);

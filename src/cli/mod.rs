@@ -6,6 +6,7 @@
 mod client;
 mod config_file;
 mod console;
+mod letters;
 mod origin;
 mod pretty;
 mod table;
@@ -13,9 +14,11 @@ mod table;
 mod check;
 mod completions;
 mod config;
+mod dead_letter;
 mod inspect;
 mod run;
 mod schema;
+mod setup;
 mod try_files;
 
 #[cfg(test)]
@@ -35,6 +38,8 @@ Examples:
   longshore check --connect                  and whether its servers let the agent work
   longshore try /var/log/pods/*/*/*.log      print the documents that these files become
   longshore inspect spool                    show what waits on disk
+  longshore dead-letter resend --all         send refused documents once more
+  longshore setup --apply                    templates for Elasticsearch, with rights of its own
   longshore config > longshore.yaml          begin a config of your own, from the defaults
 
 Config:
@@ -64,6 +69,10 @@ enum Command {
     Try(try_files::Args),
     /// Show checkpoints, spool or dead letters of a state directory
     Inspect(inspect::Args),
+    /// List, show or send again the documents that Elasticsearch refused
+    DeadLetter(dead_letter::Args),
+    /// Give Elasticsearch or OpenSearch the templates and policies for our documents
+    Setup(setup::Args),
     /// Print the config file with every key, its default, and what it does
     Config(config::Args),
     /// Print the JSON Schema of the config file, for editors
@@ -91,6 +100,8 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Failure
         Command::Check(args) => check::run(&args, console),
         Command::Try(args) => try_files::run(&args, console),
         Command::Inspect(args) => inspect::run(&args, console),
+        Command::DeadLetter(args) => dead_letter::run(&args, console),
+        Command::Setup(args) => setup::run(&args, console),
         Command::Config(args) => config::run(&args, console),
         Command::Schema(args) => schema::run(&args, console),
         Command::Completions(args) => completions::run(&args, Cli::command(), console),

@@ -1,7 +1,9 @@
 //! Each subcommand as a person calls it, inside this process.
 
 mod connect;
+mod dead_letter;
 mod inspect;
+mod setup;
 mod try_files;
 
 use super::*;

@@ -10,7 +10,7 @@ use super::pretty::pretty;
 use crate::batch::Limits;
 use crate::codec::body::document;
 use crate::codec::gzip::{compressor, inflate};
-use crate::config::{Config, Exclude, Glob};
+use crate::config::{Config, Elasticsearch, Exclude, Glob, Schema};
 use crate::parse::partial::Partials;
 use crate::reader::{FileState, InstanceState, Reader, Unusual};
 use crate::record::{Metadata, Stamp};
@@ -39,10 +39,11 @@ Each document is printed with the index and the id that it would get; what was u
     taken from kubelet's links, where there are some.
   - A file is taken as finished: an unfinished last line is shown, a run would wait for its end.
   - Lines before the first time stamp get the file's modification time, a run takes the time when
-    it first saw the file.
+    it first saw the file. It also stands where ecs and otel tell when a line was read.
 
 Examples:
   longshore try /var/log/pods/shop_web-0_*/app/0.log* | less
+  longshore try --schema ecs app.log
   longshore try --format ndjson app.log | jq -c '[._index, ._source.message]'
   zcat old.gz | longshore try --namespace shop --pod web-0 --container app /dev/stdin
 
@@ -60,6 +61,9 @@ pub(super) struct Args {
     /// How documents look
     #[arg(long, value_enum, default_value_t = Format::Pretty)]
     format: Format,
+    /// The layout of documents, in place of the config's
+    #[arg(long, value_enum)]
+    schema: Option<AskedSchema>,
     /// The namespace, where the path does not tell it
     #[arg(long, default_value = "default")]
     namespace: String,
@@ -81,6 +85,26 @@ enum Format {
     Ndjson,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum AskedSchema {
+    /// What the stock Fluentd image makes
+    Fluentd,
+    /// The Elastic Common Schema
+    Ecs,
+    /// OpenTelemetry
+    Otel,
+}
+
+impl From<AskedSchema> for Schema {
+    fn from(asked: AskedSchema) -> Schema {
+        match asked {
+            AskedSchema::Fluentd => Schema::Fluentd,
+            AskedSchema::Ecs => Schema::Ecs,
+            AskedSchema::Otel => Schema::Otel,
+        }
+    }
+}
+
 /// The uid of a pod that nobody knows.
 const UNKNOWN_UID: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -94,7 +118,10 @@ struct Instance {
 }
 
 pub(super) fn run(args: &Args, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let config = args.config.load(console)?;
+    let mut config = args.config.load(console)?;
+    if let Some(schema) = args.schema {
+        use_schema(&mut config.sink.elasticsearch, schema.into());
+    }
     let mut trial = Trial::new(&config, args.format);
     let mut exit = Exit::Clean;
     for instance in instances(args) {
@@ -108,7 +135,11 @@ pub(super) fn run(args: &Args, console: &mut Console<'_>) -> Result<Exit, Failur
         }
         let mut state = InstanceState {
             partials: Partials::default(),
-            fragment: fragment(&metadata(&config, origin), EncodeConfig::from(&config).layout),
+            fragment: fragment(
+                &metadata(&config, origin),
+                &EncodeConfig::from(&config).layout,
+                &log_path(&config, &instance),
+            ),
         };
         for (_, path) in &instance.files {
             if let Err(error) = trial.read(path, origin, &mut state, console.out)? {
@@ -120,6 +151,31 @@ pub(super) fn run(args: &Args, console: &mut Console<'_>) -> Result<Exit, Failur
     }
     console.note(trial.summary());
     Ok(exit)
+}
+
+/// The config as it would be for another schema: with an index of its own.
+fn use_schema(sink: &mut Elasticsearch, schema: Schema) {
+    if schema != sink.schema {
+        sink.index = None;
+        sink.schema = schema;
+    }
+}
+
+/// The live file, as a run names it.
+fn log_path(config: &Config, instance: &Instance) -> String {
+    let Origin { pod, container, log } = &instance.origin;
+    let path = match instance.files.first() {
+        Some((_, path)) if &*pod.uid == UNKNOWN_UID => path.clone(),
+        _ => {
+            let PodName { namespace, pod, uid } = pod;
+            let folder = config
+                .source
+                .pod_logs_dir
+                .join(format!("{namespace}_{pod}_{uid}"));
+            folder.join(container).join(format!("{}.log", log.restart))
+        }
+    };
+    path.to_string_lossy().into_owned()
 }
 
 fn instances(args: &Args) -> Vec<Instance> {
@@ -260,6 +316,7 @@ impl Trial {
             epoch,
         );
         let mut file = FileState::new(id, 0, None, first_seen, Vec::new());
+        self.reader.set_read_time(first_seen.secs as u64 * 1000);
         while len > 0 {
             self.reader.on_chunk(&mut file, instance, &chunk[..len], self.now);
             self.print_ready(out)?;

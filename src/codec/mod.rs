@@ -5,4 +5,5 @@ pub mod body;
 pub mod escape;
 pub mod gzip;
 pub mod json_scan;
+pub mod json_walk;
 pub mod stamp;

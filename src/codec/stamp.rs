@@ -81,6 +81,15 @@ pub fn push_text(out: &mut Vec<u8>, stamp: Stamp) {
     push_digits(out, u64::from(stamp.nanos), 9);
 }
 
+/// Any stamp as a text in UTC, also outside the years of four digits.
+pub fn text(stamp: Stamp) -> String {
+    let (year, month, day) = civil_from_days(stamp.secs.div_euclid(86_400));
+    let rest = stamp.secs.rem_euclid(86_400);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    let nanos = stamp.nanos;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
 /// The stamp moved into 1970–2262, and whether it had to be moved.
 pub fn clamp(stamp: Stamp) -> (Stamp, bool) {
     if stamp.secs < MIN_SECS {
@@ -246,6 +255,17 @@ mod tests {
             "2026-03-04T09:1x:27Z",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn any_time_has_a_text() {
+        for (stamp, expected) in [
+            ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.500000000Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000000Z"),
+            ("9999-12-31T23:59:59-23:59", "10000-01-01T23:58:59.000000000Z"),
+        ] {
+            assert_eq!(text(parse(stamp.as_bytes()).unwrap()), expected);
         }
     }
 

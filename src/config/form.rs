@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::fingerprint::Fingerprint;
 use super::glob::Glob;
 use super::host::HostUrl;
 use super::index::IndexPattern;
@@ -68,6 +69,52 @@ impl Form for AbsolutePath {
 
     fn schema(&self) -> Value {
         json!({"type": "string", "pattern": "^/"})
+    }
+}
+
+/// A region of AWS, as its endpoints write it.
+pub(super) struct Region;
+
+impl Form for Region {
+    type Value = String;
+
+    fn read(&self, text: &str) -> Result<String, String> {
+        let is_sign = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        match text.len() {
+            1..=64 if text.bytes().all(is_sign) => Ok(text.to_owned()),
+            _ => Err(
+                "take it from the host name of the service: search-logs-….eu-central-1.es.amazonaws.com"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "a region, such as eu-central-1".to_owned()
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "pattern": "^[a-z0-9-]{1,64}$"})
+    }
+}
+
+/// The SHA-256 of a certificate.
+pub(super) struct Sha256;
+
+impl Form for Sha256 {
+    type Value = Fingerprint;
+
+    fn read(&self, text: &str) -> Result<Fingerprint, String> {
+        Fingerprint::parse(text)
+            .ok_or_else(|| "take it from `openssl x509 -fingerprint -sha256 -in ca.crt`".to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        "64 hexadecimal digits, with or without colons".to_owned()
+    }
+
+    fn schema(&self) -> Value {
+        json!({"type": "string", "pattern": "^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$"})
     }
 }
 

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use super::access::{Auth, Aws, AwsService, Tls};
 use super::form::{AbsolutePath, Choice, Count, Form, FreeSpace, Host, IndexName, Level, Listen, Pattern};
-use super::form::{Size, Switch, Text, Time};
+use super::form::{Region, Sha256, Size, Switch, Text, Time};
+use super::log::{LogFormat, LogLevel};
 use super::types::*;
 use super::units::{GIB, KIB, MIB, TIB};
 
@@ -202,6 +204,11 @@ fn walk_buffers(config: &mut Config, keys: &mut impl Keys) {
         },
         &mut config.spool.segment_bytes,
     );
+    keys.one(
+        "spool.lane_share",
+        Count { least: 1, most: 100 },
+        &mut config.spool.lane_share,
+    );
     keys.maybe(
         "memory.in_flight",
         Size {
@@ -212,26 +219,85 @@ fn walk_buffers(config: &mut Config, keys: &mut impl Keys) {
     );
 }
 
-fn walk_elasticsearch(sink: &mut Elasticsearch, keys: &mut impl Keys) {
-    keys.list("sink.elasticsearch.hosts", Host, &mut sink.hosts);
-    keys.maybe("sink.elasticsearch.auth.username", Text, &mut sink.auth.username);
+fn walk_auth(auth: &mut Auth, keys: &mut impl Keys) {
+    keys.maybe("sink.elasticsearch.auth.username", Text, &mut auth.username);
     keys.maybe(
         "sink.elasticsearch.auth.password_file",
         AbsolutePath,
-        &mut sink.auth.password_file,
+        &mut auth.password_file,
     );
     keys.maybe(
         "sink.elasticsearch.auth.api_key_file",
         AbsolutePath,
-        &mut sink.auth.api_key_file,
+        &mut auth.api_key_file,
     );
     keys.maybe(
-        "sink.elasticsearch.tls.ca_file",
+        "sink.elasticsearch.auth.bearer_token_file",
         AbsolutePath,
-        &mut sink.tls.ca_file,
+        &mut auth.bearer_token_file,
     );
+    walk_aws(&mut auth.aws, keys);
+    keys.one(
+        "sink.elasticsearch.auth.allow_over_http",
+        Switch,
+        &mut auth.allow_over_http,
+    );
+}
+
+fn walk_aws(aws: &mut Aws, keys: &mut impl Keys) {
+    keys.maybe("sink.elasticsearch.auth.aws.region", Region, &mut aws.region);
+    keys.one(
+        "sink.elasticsearch.auth.aws.service",
+        Choice(&AWS_SERVICES),
+        &mut aws.service,
+    );
+    keys.maybe(
+        "sink.elasticsearch.auth.aws.access_key_id_file",
+        AbsolutePath,
+        &mut aws.access_key_id_file,
+    );
+    keys.maybe(
+        "sink.elasticsearch.auth.aws.secret_access_key_file",
+        AbsolutePath,
+        &mut aws.secret_access_key_file,
+    );
+    keys.maybe(
+        "sink.elasticsearch.auth.aws.session_token_file",
+        AbsolutePath,
+        &mut aws.session_token_file,
+    );
+}
+
+fn walk_tls(tls: &mut Tls, keys: &mut impl Keys) {
+    keys.maybe("sink.elasticsearch.tls.ca_file", AbsolutePath, &mut tls.ca_file);
+    keys.maybe(
+        "sink.elasticsearch.tls.ca_fingerprint",
+        Sha256,
+        &mut tls.ca_fingerprint,
+    );
+    keys.maybe(
+        "sink.elasticsearch.tls.client_certificate_file",
+        AbsolutePath,
+        &mut tls.client_certificate_file,
+    );
+    keys.maybe(
+        "sink.elasticsearch.tls.client_key_file",
+        AbsolutePath,
+        &mut tls.client_key_file,
+    );
+    keys.one(
+        "sink.elasticsearch.tls.insecure_skip_verify",
+        Switch,
+        &mut tls.insecure_skip_verify,
+    );
+}
+
+fn walk_elasticsearch(sink: &mut Elasticsearch, keys: &mut impl Keys) {
+    keys.list("sink.elasticsearch.hosts", Host, &mut sink.hosts);
+    walk_auth(&mut sink.auth, keys);
+    walk_tls(&mut sink.tls, keys);
     keys.one("sink.elasticsearch.schema", Choice(&SCHEMAS), &mut sink.schema);
-    keys.one("sink.elasticsearch.index", IndexName, &mut sink.index);
+    keys.maybe("sink.elasticsearch.index", IndexName, &mut sink.index);
     keys.one(
         "sink.elasticsearch.message_key",
         Choice(&MESSAGE_KEYS),
@@ -259,6 +325,16 @@ fn walk_elasticsearch(sink: &mut Elasticsearch, keys: &mut impl Keys) {
         &mut sink.request_timeout,
     );
     keys.one(
+        "sink.elasticsearch.hedge_after",
+        time(millis(100), hours(1)),
+        &mut sink.hedge_after,
+    );
+    keys.maybe(
+        "sink.elasticsearch.look_up_after",
+        time(millis(100), hours(1)),
+        &mut sink.look_up_after,
+    );
+    keys.one(
         "sink.elasticsearch.max_in_flight",
         Count { least: 1, most: 64 },
         &mut sink.max_in_flight,
@@ -276,8 +352,14 @@ fn walk_elasticsearch(sink: &mut Elasticsearch, keys: &mut impl Keys) {
         },
         &mut sink.dead_letter.max_bytes,
     );
+    keys.one(
+        "sink.elasticsearch.dead_letter.when_full",
+        Choice(&WHEN_LETTERS_FULL),
+        &mut sink.dead_letter.when_full,
+    );
 }
 
+const AWS_SERVICES: [(&str, AwsService); 2] = [("es", AwsService::Es), ("aoss", AwsService::Aoss)];
 const START_AT: [(&str, StartAt); 2] = [("beginning", StartAt::Beginning), ("end", StartAt::End)];
 const JSON_MODES: [(&str, JsonMode); 3] = [
     ("off", JsonMode::Off),
@@ -289,7 +371,13 @@ const METADATA_SOURCES: [(&str, MetadataSource); 2] =
 const WHEN_EXCEEDED: [(&str, WhenExceeded); 2] =
     [("delay", WhenExceeded::Delay), ("drop", WhenExceeded::Drop)];
 const WHEN_FULL: [(&str, WhenFull); 2] = [("block", WhenFull::Block), ("drop_oldest", WhenFull::DropOldest)];
-const SCHEMAS: [(&str, Schema); 1] = [("fluentd", Schema::Fluentd)];
+const WHEN_LETTERS_FULL: [(&str, WhenLettersFull); 2] =
+    [("block", WhenLettersFull::Block), ("drop", WhenLettersFull::Drop)];
+const SCHEMAS: [(&str, Schema); 3] = [
+    ("fluentd", Schema::Fluentd),
+    ("ecs", Schema::Ecs),
+    ("otel", Schema::Otel),
+];
 const MESSAGE_KEYS: [(&str, MessageKey); 2] = [("message", MessageKey::Message), ("log", MessageKey::Log)];
 const LABEL_DOTS: [(&str, LabelDots); 2] = [("replace", LabelDots::Replace), ("keep", LabelDots::Keep)];
 const DOCUMENT_IDS: [(&str, DocumentId); 2] = [

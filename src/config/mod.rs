@@ -6,13 +6,17 @@
 
 mod types;
 
+mod access;
 mod check;
+mod data_stream;
 mod file;
+mod fingerprint;
 mod form;
 mod glob;
 mod host;
 mod index;
 mod keys;
+mod log;
 mod mistake;
 mod names;
 mod reader;
@@ -23,9 +27,13 @@ mod tests;
 mod units;
 mod variables;
 
+pub use access::{Auth, Aws, AwsService, Tls};
+pub use data_stream::DataStream;
+pub use fingerprint::Fingerprint;
 pub use glob::Glob;
 pub use host::HostUrl;
 pub use index::{IndexPart, IndexPattern};
+pub use log::{Log, LogFormat, LogLevel};
 pub use mistake::{Mistake, Mistakes};
 pub use schema::schema;
 pub use types::*;

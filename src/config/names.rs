@@ -177,6 +177,17 @@ fn printable(text: &str) -> String {
 /// The key to use in place of one that would hold a secret.
 fn secret_file(key: &str) -> Option<&'static str> {
     let key = key.to_lowercase().replace(['-', '_'], "");
+    for (word, file) in [
+        (
+            "secretaccesskey",
+            "sink.elasticsearch.auth.aws.secret_access_key_file",
+        ),
+        ("sessiontoken", "sink.elasticsearch.auth.aws.session_token_file"),
+    ] {
+        if key.contains(word) {
+            return Some(file);
+        }
+    }
     if ["apikey", "token", "bearer"]
         .iter()
         .any(|word| key.contains(word))

@@ -186,21 +186,54 @@ fn every_key_reaches_the_config() {
             "1500KiB",
             "2GiB",
             "20",
+            "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
         ];
         let changes = |value: &&&str| {
             Config::parse(&with(key, value), &no_env).is_ok_and(|config| config != Config::default())
         };
-        // A schema and the number of readers have no second choice yet; the auth keys only go together.
+        // A schema and the number of readers have no second choice yet; the auth keys only go together, those of AWS only
+        // with a feature (see below).
         let alone = key.ends_with(".schema")
+            || key.contains(".auth.aws.")
             || key.ends_with(".reader_threads")
             || key.ends_with(".username")
-            || key.ends_with(".password_file");
+            || key.ends_with("_file") && !key.ends_with(".ca_file");
         assert!(alone || candidates.iter().any(|value| changes(&value)), "{key}");
     }
-    let auth = "sink: {elasticsearch: {auth: {username: me, password_file: /pw}}}";
-    let auth = good(auth).sink.elasticsearch.auth;
+    let with = |rest: &str| {
+        let text = format!("sink: {{elasticsearch: {{hosts: [https://es:9200], {rest}}}}}");
+        good(&text).sink.elasticsearch
+    };
+    let auth = with("auth: {username: me, password_file: /pw}").auth;
     assert_eq!(auth.username.as_deref(), Some("me"));
     assert_eq!(auth.password_file.as_deref(), Some("/pw".as_ref()));
+    let auth = with("auth: {api_key_file: /key}").auth;
+    assert_eq!(auth.api_key_file.as_deref(), Some("/key".as_ref()));
+    let auth = with("auth: {bearer_token_file: /token}").auth;
+    assert_eq!(auth.bearer_token_file.as_deref(), Some("/token".as_ref()));
+    let tls = with("tls: {client_certificate_file: /crt, client_key_file: /key}").tls;
+    assert_eq!(tls.client_certificate_file.as_deref(), Some("/crt".as_ref()));
+    assert_eq!(tls.client_key_file.as_deref(), Some("/key".as_ref()));
+}
+
+#[test]
+fn what_others_can_read_or_change_on_the_way_is_named() {
+    let of = |rest: &str| {
+        good(&format!("sink: {{elasticsearch: {{{rest}}}}}"))
+            .sink
+            .elasticsearch
+            .exposures()
+    };
+    assert!(of("hosts: [http://es:9200]").is_empty());
+    assert!(of("hosts: [https://es:9200], auth: {api_key_file: /k, allow_over_http: true}").is_empty());
+    assert_eq!(
+        of("hosts: [https://es:9200, http://es:9200], auth: {api_key_file: /k, allow_over_http: true}"),
+        ["secrets_over_http"]
+    );
+    assert_eq!(
+        of("tls: {insecure_skip_verify: true}"),
+        ["certificates_unchecked"]
+    );
 }
 
 #[test]
@@ -254,7 +287,7 @@ line 13: sink.elasticsearch.hosts[1]
   allowed: an address such as https://elasticsearch:9200
   fix: credentials do not belong into the address; use auth.username and auth.password_file, or auth.api_key_file
 line 14: sink.elasticsearch.compresion: `3`
-  allowed: hosts, auth, tls, schema, index, message_key, include_tag, label_dots, document_id, compression, request_timeout, max_in_flight, backlog_share, dead_letter
+  allowed: hosts, auth, tls, schema, index, message_key, include_tag, label_dots, document_id, compression, request_timeout, hedge_after, look_up_after, max_in_flight, backlog_share, dead_letter
   fix: this key is not known; did you mean `sink.elasticsearch.compression`?
 line 15: sink.elasticsearch.password
   fix: secrets do not belong into this file: put it into a file of its own, and name that with sink.elasticsearch.auth.password_file
@@ -356,7 +389,9 @@ fn variables_are_filled_in_within_values() {
 
 #[test]
 fn keys_that_contradict_each_other_are_refused_where_they_are_written() {
-    let auth = |inner: &str| format!("sink:\n  elasticsearch:\n    auth: {inner}\n");
+    let auth =
+        |inner: &str| format!("sink:\n  elasticsearch:\n    hosts: [https://es:9200]\n    auth: {inner}\n");
+    let over_https = |rest: &str| format!("sink: {{elasticsearch: {{hosts: [https://es:9200], {rest}}}}}");
     let broken = [
         ("source: {max_line: 5MiB}".to_owned(), "source.max_line"),
         ("batch: {max_bytes: 512KiB}".to_owned(), "batch.max_bytes"),
@@ -381,6 +416,30 @@ fn keys_that_contradict_each_other_are_refused_where_they_are_written() {
         (
             auth("{username: me, password_file: /p, api_key_file: /k}"),
             "sink.elasticsearch.auth.api_key_file",
+        ),
+        (
+            over_https("auth: {api_key_file: /k, bearer_token_file: /t}"),
+            "sink.elasticsearch.auth.bearer_token_file",
+        ),
+        (
+            "sink: {elasticsearch: {hosts: [http://es:9200], auth: {bearer_token_file: /t}}}".to_owned(),
+            "sink.elasticsearch.hosts",
+        ),
+        (
+            over_https("tls: {client_key_file: /k}"),
+            "sink.elasticsearch.tls.client_key_file",
+        ),
+        (
+            over_https("tls: {client_certificate_file: /c}"),
+            "sink.elasticsearch.tls.client_certificate_file",
+        ),
+        (
+            over_https("tls: {ca_fingerprint: 0a}"),
+            "sink.elasticsearch.tls.ca_fingerprint",
+        ),
+        (
+            over_https("tls: {insecure_skip_verify: true, ca_file: /c}"),
+            "sink.elasticsearch.tls.insecure_skip_verify",
         ),
     ];
     for (text, key) in broken {
@@ -531,6 +590,100 @@ fn index_names_that_elasticsearch_refuses_are_refused() {
     assert!(IndexPattern::parse(&format!("%Y{}", "a".repeat(252))).is_err());
 }
 
+#[test]
+fn a_schema_has_its_own_index_and_refuses_that_of_another() {
+    let sink = |text: &str| {
+        good(&format!("sink: {{elasticsearch: {{{text}}}}}"))
+            .sink
+            .elasticsearch
+    };
+    let index = |text: &str| sink(text).index_pattern().to_string();
+    assert_eq!(index(""), "logstash-%Y.%m.%d");
+    assert_eq!(index("schema: ecs"), "logs-k8s.container-default");
+    assert_eq!(index("schema: otel"), "logs-k8s.otel-default");
+    assert_eq!(index("schema: ecs, index: logs-nginx-prod"), "logs-nginx-prod");
+    let stream = sink("schema: otel, index: logs-nginx.otel-prod").data_stream();
+    assert_eq!(
+        (stream.dataset.as_str(), stream.namespace.as_str()),
+        ("nginx.otel", "prod")
+    );
+    assert_eq!(sink("schema: otel").data_stream().dataset, "k8s.otel");
+    for (text, key, hint) in [
+        (
+            "schema: ecs, index: logstash-%Y",
+            "index",
+            "logs-logstash-default",
+        ),
+        ("schema: otel, index: logs-a-b", "index", "logs-a.otel-b"),
+        ("index: logs-a-b", "index", "logstash-%Y.%m.%d"),
+        (
+            "schema: ecs, message_key: log",
+            "message_key",
+            "ecs has the message in message",
+        ),
+    ] {
+        let mistake = mistake(&format!("sink: {{elasticsearch: {{{text}}}}}"));
+        assert_eq!(mistake.key, format!("sink.elasticsearch.{key}"), "{text}");
+        assert!(mistake.hint.contains(hint), "{text}: {}", mistake.hint);
+    }
+}
+
+/// Red when one of the keys of `auth.aws` is read into the wrong place, or when a half of credentials is taken for whole.
+#[cfg(feature = "sigv4")]
+#[test]
+fn requests_are_signed_for_aws_with_a_region_and_whole_credentials() {
+    let aws =
+        |text: &str| format!("sink: {{elasticsearch: {{hosts: [https://es], auth: {{aws: {{{text}}}}}}}}}");
+    let all = "region: eu-central-1, service: aoss, access_key_id_file: /i, secret_access_key_file: /s, session_token_file: /t";
+    let auth = good(&aws(all)).sink.elasticsearch.auth;
+    let path = |text: &str| Some(std::path::PathBuf::from(text));
+    assert_eq!(
+        auth.aws,
+        Aws {
+            region: Some("eu-central-1".to_owned()),
+            service: AwsService::Aoss,
+            access_key_id_file: path("/i"),
+            secret_access_key_file: path("/s"),
+            session_token_file: path("/t"),
+        }
+    );
+    assert!(auth.is_some());
+    assert!(good(&aws("region: us-east-1")).sink.elasticsearch.auth.is_some());
+    for (text, key, hint) in [
+        ("service: aoss", "service", "auth.aws.region"),
+        ("access_key_id_file: /i", "access_key_id_file", "auth.aws.region"),
+        ("region: a b", "region", "host name"),
+        (
+            "region: a, secret_access_key_file: /s",
+            "secret_access_key_file",
+            "access_key_id_file",
+        ),
+        (
+            "region: a, session_token_file: /t",
+            "session_token_file",
+            "access_key_id_file",
+        ),
+    ] {
+        let mistakes = bad(&aws(text));
+        let found = mistakes
+            .iter()
+            .any(|mistake| mistake.key.ends_with(key) && mistake.hint.contains(hint));
+        assert!(found, "{text}: {mistakes:?}");
+    }
+    let both = "sink: {elasticsearch: {hosts: [https://es], auth: {api_key_file: /k, aws: {region: a}}}}";
+    assert!(mistake(both).allowed.contains("one way"));
+}
+
+/// Red when the keys of AWS are taken although nobody would sign.
+#[cfg(not(feature = "sigv4"))]
+#[test]
+fn without_the_feature_signatures_of_aws_are_a_mistake_that_says_how_to_get_them() {
+    let text = "sink: {elasticsearch: {hosts: [https://es], auth: {aws: {region: eu-central-1}}}}";
+    let mistake = mistake(text);
+    assert_eq!(mistake.key, "sink.elasticsearch.auth.aws.region");
+    assert!(mistake.hint.contains("--features sigv4"), "{mistake}");
+}
+
 /// Texts that look like configs, so that the walk gets past the YAML parser.
 fn almost_config() -> impl Strategy<Value = String> {
     let key = proptest::sample::select(Names::new().keys);
@@ -587,4 +740,30 @@ proptest! {
         }
         prop_assert_eq!(Glob::new(&pattern).matches(&name), naive(pattern.as_bytes(), name.as_bytes()));
     }
+}
+
+/// Red when a body goes to two hosts where ids cannot tell that, or nobody may ask them in time (`Elasticsearch::hedges`).
+#[test]
+fn bodies_go_to_a_second_host_only_where_ids_tell() {
+    let two = Elasticsearch {
+        hosts: vec![
+            HostUrl::parse("http://a:9200").unwrap(),
+            HostUrl::parse("http://b:9200").unwrap(),
+        ],
+        ..Elasticsearch::default()
+    };
+    assert_eq!(two.hedges(), Some(Duration::from_secs(5)));
+    let auto = Elasticsearch {
+        document_id: DocumentId::Auto,
+        ..two.clone()
+    };
+    let asks = Elasticsearch {
+        look_up_after: Some(Duration::from_secs(10)),
+        ..two.clone()
+    };
+    let one = Elasticsearch {
+        hosts: two.hosts[..1].to_vec(),
+        ..two
+    };
+    assert_eq!([auto, asks, one].map(|config| config.hedges()), [None; 3]);
 }

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::{Auth, Tls};
 use super::glob::Glob;
 use super::host::HostUrl;
 use super::index::IndexPattern;
+use super::log::{Log, LogFormat, LogLevel};
 use super::units::{GIB, MIB};
 
 /// Everything that a person can set, checked.
@@ -192,6 +194,15 @@ pub struct Spool {
     pub when_full: WhenFull,
     /// The size at which a segment is closed.
     pub segment_bytes: u64,
+    /// Of `max_bytes`, so many percent are for one index on hold.
+    pub lane_share: usize,
+}
+
+impl Spool {
+    /// Bytes of one index on hold, at which no more is read for it.
+    pub fn lane_bytes(&self) -> u64 {
+        self.max_bytes / 100 * self.lane_share as u64
+    }
 }
 
 /// The free space of the file system below which the spool takes nothing.
@@ -238,8 +249,8 @@ pub struct Elasticsearch {
     pub tls: Tls,
     /// The layout of documents.
     pub schema: Schema,
-    /// The index of a document, by its event time in UTC.
-    pub index: IndexPattern,
+    /// The index of a document, by its event time in UTC; none: the schema's own ([`Elasticsearch::index_pattern`]).
+    pub index: Option<IndexPattern>,
     /// The field that holds the message.
     pub message_key: MessageKey,
     /// Whether documents have the field `tag`, as Fluentd makes it.
@@ -250,8 +261,12 @@ pub struct Elasticsearch {
     pub document_id: DocumentId,
     /// The gzip level of bodies, 0 to 9; 0 is off.
     pub compression: u8,
-    /// How long one request may take in all.
+    /// How long one request may take in all; for half of that the other side may stop in the middle of it.
     pub request_timeout: Duration,
+    /// After how long without an answer another host gets a body, too.
+    pub hedge_after: Duration,
+    /// So long after a request without an answer its documents are looked up before they are sent again; none: they are not.
+    pub look_up_after: Option<Duration>,
     /// How many requests are unanswered at once, at most.
     pub max_in_flight: usize,
     /// Of the requests while both wait, so many percent are for the backlog, the others for new lines.
@@ -260,36 +275,43 @@ pub struct Elasticsearch {
     pub dead_letter: DeadLetter,
 }
 
+impl Elasticsearch {
+    /// After how long without an answer another host gets a body, too; none: never. What two servers made ids for would be
+    /// there twice; and to look documents up tells only what has ended.
+    pub fn hedges(&self) -> Option<Duration> {
+        let is_ours = self.document_id == DocumentId::Deterministic;
+        let may = self.hosts.len() > 1 && is_ours && self.look_up_after.is_none();
+        (may && self.hedge_after < self.request_timeout).then_some(self.hedge_after)
+    }
+}
+
 /// Where refused documents rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The most bytes that dead letters take on disk; then the sink blocks.
+    /// The most bytes that dead letters take on disk.
     pub max_bytes: u64,
+    /// What happens then.
+    pub when_full: WhenLettersFull,
 }
 
-/// Who we are: nobody, a user with a password, or an API key. Secrets are read from files only.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Auth {
-    /// The user of basic auth; set exactly when `password_file` is.
-    pub username: Option<String>,
-    /// The file that holds the password.
-    pub password_file: Option<PathBuf>,
-    /// The file that holds the API key, as the server gave it (base64 of `id:key`).
-    pub api_key_file: Option<PathBuf>,
-}
-
-/// Whom we trust.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// A PEM file of certificate authorities, in place of the system's.
-    pub ca_file: Option<PathBuf>,
+/// What happens to refused documents that the dead-letter file has no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenLettersFull {
+    /// They wait for room, and with them in the end everything.
+    Block,
+    /// They are dropped, counted.
+    Drop,
 }
 
 /// The layout of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schema {
-    /// What the stock Fluentd image makes.
+    /// What the stock Fluentd image makes, in an index for each day.
     Fluentd,
+    /// The Elastic Common Schema, in a data stream.
+    Ecs,
+    /// What the OpenTelemetry collector makes for Elasticsearch, in a data stream.
+    Otel,
 }
 
 /// The field that holds the message.
@@ -324,52 +346,6 @@ pub enum DocumentId {
 pub struct Admin {
     /// The address it listens on.
     pub listen: SocketAddr,
-}
-
-/// The agent's own log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// The least severe level that is written.
-    pub level: LogLevel,
-    /// How a log line looks.
-    pub format: LogFormat,
-}
-
-/// The least severe level that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Only what is lost or stands still.
-    Error,
-    /// What may lead to loss.
-    Warn,
-    /// What happens a few times a day.
-    Info,
-    /// What happens per file and request.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The level as `tracing` spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs, one object per line.
-    Json,
 }
 
 impl Default for Config {
@@ -453,6 +429,7 @@ impl Default for Spool {
             min_free: MinFree::Percent(10),
             when_full: WhenFull::Block,
             segment_bytes: 16 * MIB,
+            lane_share: 25,
         }
     }
 }
@@ -464,16 +441,21 @@ impl Default for Elasticsearch {
             auth: Auth::default(),
             tls: Tls::default(),
             schema: Schema::Fluentd,
-            index: IndexPattern::default(),
+            index: None,
             message_key: MessageKey::Message,
             include_tag: true,
             label_dots: LabelDots::Replace,
             document_id: DocumentId::Deterministic,
             compression: 1,
             request_timeout: Duration::from_secs(90),
+            hedge_after: Duration::from_secs(5),
+            look_up_after: None,
             max_in_flight: 4,
             backlog_share: 50,
-            dead_letter: DeadLetter { max_bytes: 100 * MIB },
+            dead_letter: DeadLetter {
+                max_bytes: 100 * MIB,
+                when_full: WhenLettersFull::Block,
+            },
         }
     }
 }

@@ -195,6 +195,7 @@ struct ContainerRecord {
     restart: Option<u32>,
     /// Restart numbers and container ids, the newest first.
     ids: Vec<(u32, String)>,
+    runtime: Option<String>,
     image: Option<String>,
     image_id: Option<String>,
 }
@@ -286,6 +287,7 @@ impl PodRecord {
             pod_uid: self.uid.clone(),
             container: container.to_owned(),
             container_id: known.and_then(|known| known.id(restart)).map(str::to_owned),
+            runtime: known.and_then(|known| known.runtime.clone()),
             image: known.and_then(|known| known.image.clone()),
             image_id: known.and_then(|known| known.image_id.clone()),
             pod_ip: self.ip.clone(),
@@ -318,6 +320,7 @@ impl ContainerRecord {
                 name: container.name,
                 restart: None,
                 ids: Vec::new(),
+                runtime: None,
                 image,
                 image_id: None,
             };
@@ -340,6 +343,7 @@ impl ContainerRecord {
             name: container.name,
             restart: Some(restart),
             ids,
+            runtime: runtime(&status.container_id),
             image: some(status.image).or_else(|| some(container.image)),
             image_id: some(status.image_id),
         }
@@ -397,6 +401,12 @@ fn deployment(owner: &OwnerReference, labels: &BTreeMap<String, String>) -> Opti
         .strip_suffix(labels.get(TEMPLATE_HASH)?.as_str())?
         .strip_suffix('-')?;
     some(name.to_owned())
+}
+
+/// `containerd://4f1c…` → `containerd`
+fn runtime(id: &str) -> Option<String> {
+    let (runtime, _) = id.split_once("://")?;
+    some(runtime.to_owned())
 }
 
 /// `containerd://4f1c…` → `4f1c…`

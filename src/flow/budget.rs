@@ -1,7 +1,11 @@
-//! The one budget of resident bytes: what is in flight, and whether the reader may go on.
+//! The one budget of resident bytes: what is in flight, and whether the reader may go on; of some files, though there is room,
+//! it may not.
 
-use crate::record::Share;
+use crate::record::{FileId, Share};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 
 /// What requests keep busy; more only waits in memory.
 const IN_FLIGHT_MOST: u64 = 16 << 20;
@@ -31,6 +35,7 @@ pub struct Budget {
     used: AtomicU64,
     over: AtomicU64,
     pressed: AtomicBool,
+    paused: Mutex<Arc<BTreeSet<FileId>>>,
 }
 
 impl Budget {
@@ -42,6 +47,7 @@ impl Budget {
             used: AtomicU64::new(0),
             over: AtomicU64::new(0),
             pressed: AtomicBool::new(false),
+            paused: Mutex::default(),
         }
     }
 
@@ -94,6 +100,16 @@ impl Budget {
     /// The sink says whether bodies wait for it: then shares are kept.
     pub fn set_pressed(&self, pressed: bool) {
         self.pressed.store(pressed, Ordering::Release);
+    }
+
+    /// The sink says of which files nothing more is wanted for now: their documents have no place to wait.
+    pub fn set_paused(&self, files: BTreeSet<FileId>) {
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(files);
+    }
+
+    /// Files of which nothing more is wanted for now.
+    pub fn paused(&self) -> Arc<BTreeSet<FileId>> {
+        Arc::clone(&self.paused.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether bodies wait for the sink.

@@ -2,6 +2,8 @@
 //! leave. Does not know what is retried.
 
 pub mod backoff;
+pub mod breaker;
 pub mod budget;
 pub mod fair;
+pub mod limiter;
 pub mod rate;

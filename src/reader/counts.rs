@@ -1,6 +1,6 @@
 //! What was unusual, and what went nowhere.
 
-use crate::record::{Record, Span};
+use crate::record::{Flags, Record, Span};
 
 /// Counts of unusual records since the start.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -17,6 +17,22 @@ pub struct Unusual {
     pub partial: u64,
     /// Stamps outside 1970–2262.
     pub time_clamped: u64,
+}
+
+impl Unusual {
+    /// A record with these flags and skipped bytes.
+    pub(super) fn count(&mut self, flags: Flags, skipped: u64) {
+        for (flag, counter) in [
+            (Flags::TRUNCATED, &mut self.truncated),
+            (Flags::REPLACED_UTF8, &mut self.replaced_utf8),
+            (Flags::UNPARSED, &mut self.unparsed),
+            (Flags::PARTIAL, &mut self.partial),
+            (Flags::TIME_CLAMPED, &mut self.time_clamped),
+        ] {
+            *counter += u64::from(flags.contains(flag));
+        }
+        self.truncated_bytes += skipped;
+    }
 }
 
 /// Records that went nowhere, for a rate limit.

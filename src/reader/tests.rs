@@ -8,7 +8,7 @@ use std::time::Duration;
 
 fn reader(max_line: usize) -> Reader {
     let encode = EncodeConfig {
-        layout: Layout {
+        layout: Layout::Fluentd {
             message_key: MessageKey::Message,
             include_tag: true,
             label_dots: LabelDots::Replace,

@@ -1,10 +1,18 @@
 //! The loop of the dead-letter file's thread: rows enter, confirmations leave after the sync. It is
 //! a thread because it waits for the disk.
+//!
+//! Others make room in the file, too (a person, `longshore dead-letter resend`): its size is told at the start, and again
+//! when a look now and then finds another one.
 
 use super::disk::DeadLetterFile;
-use crate::sync::mpsc::Receiver;
+use crate::sync::mpsc::{Receiver, RecvTimeoutError};
+use crate::sync::recv_timeout;
 use crate::sync::tokio::sync::mpsc::UnboundedSender;
+use std::time::Duration;
 use tracing::error;
+
+/// How often the size of the file is looked at while no rows come.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the dead-letter file is to do.
 #[derive(Debug)]
@@ -29,6 +37,11 @@ pub enum Report {
         parcel: u64,
         /// False when there is no room, or the disk failed.
         written: bool,
+        /// Bytes of the file.
+        bytes: u64,
+    },
+    /// The dead letters take so many bytes, without an append of ours.
+    Size {
         /// Bytes of the file.
         bytes: u64,
     },
@@ -67,10 +80,23 @@ pub fn run_dead_letters(
     reports: &UnboundedSender<Report>,
 ) {
     let mut failing = false;
+    let mut known = None;
     loop {
-        let command = commands.recv().unwrap_or(Command::Close);
+        if let Ok(bytes) = file.bytes()
+            && known.replace(bytes) != Some(bytes)
+        {
+            let _ = reports.send(Report::Size { bytes });
+        }
+        let command = match recv_timeout(commands, LOOK_INTERVAL) {
+            Ok(command) => command,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => Command::Close,
+        };
         // The receiver lives as long as the sink; a closed channel only means that it is ending.
         let mut report = |report| {
+            if let Report::Appended { bytes, .. } = report {
+                known = Some(bytes);
+            }
             let _ = reports.send(report);
         };
         if !execute(&mut file, command, &mut failing, &mut report) {
@@ -102,15 +128,40 @@ mod tests {
         let (reports, mut told) = unbounded_channel();
         run_dead_letters(file, &received, &reports);
         let told: Vec<Report> = std::iter::from_fn(|| told.try_recv().ok()).collect();
-        let expected = [(7, true, 6), (8, false, 6), (9, true, 8)];
-        let mut expected: Vec<Report> = expected
-            .map(|(parcel, written, bytes)| Report::Appended {
-                parcel,
-                written,
-                bytes,
-            })
-            .into();
-        expected.push(Report::Closed);
+        let appended = |parcel, written, bytes| Report::Appended {
+            parcel,
+            written,
+            bytes,
+        };
+        let expected = [
+            Report::Size { bytes: 0 },
+            appended(7, true, 6),
+            appended(8, false, 6),
+            appended(9, true, 8),
+            Report::Closed,
+        ];
         assert_eq!(told, expected);
+    }
+
+    /// Red when the size is told after appends only: what a person or `resend` took away would go on counting.
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test starts the thread that agent.rs would start"
+    )]
+    fn room_that_others_made_is_told_at_the_next_look() {
+        let state = tempfile::tempdir().unwrap();
+        let disk = crate::disk::kernel();
+        let mut file = DeadLetterFile::open(&disk, state.path(), 8).unwrap();
+        assert!(file.append(b"12345\n").unwrap());
+        let path = crate::sink::disk::dead_letter_path(state.path());
+        let (commands, received) = channel();
+        let (reports, mut told) = unbounded_channel();
+        let thread = std::thread::spawn(move || run_dead_letters(file, &received, &reports));
+        assert_eq!(told.blocking_recv(), Some(Report::Size { bytes: 6 }));
+        disk.remove(&path).unwrap();
+        assert_eq!(told.blocking_recv(), Some(Report::Size { bytes: 0 }));
+        drop(commands);
+        thread.join().unwrap();
     }
 }

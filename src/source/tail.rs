@@ -112,6 +112,8 @@ pub struct Tail<S> {
     pub unread_since: Option<Instant>,
     /// Why it is not read.
     pub problem: Option<String>,
+    /// The sink wants nothing more of it for now.
+    pub paused: bool,
     /// What the last audit saw, while there are unread bytes.
     pub standstill: Option<Standstill>,
 }
@@ -151,6 +153,7 @@ impl<S> Tail<S> {
             skip_old: false,
             unread_since: None,
             problem: None,
+            paused: false,
             standstill: None,
         }
     }

@@ -173,7 +173,7 @@ impl Source {
             containers_dir: source.containers_dir.clone(),
             docker_roots: source.docker_roots.clone(),
         };
-        let layout = encode.layout;
+        let layout = encode.layout.clone();
         let reader = Reader::new(encode, limits, compressor(compression), source.max_line as usize);
         let mut desk = Desk::new(folders, reader, layout, loaded, now, setup.board, setup.directory);
         desk.start_at_end &= source.start_at == config::StartAt::End;
@@ -298,6 +298,7 @@ impl Source {
         self.offer();
         self.desk
             .keep_shares(self.config.fair && self.budget.is_pressed());
+        self.desk.paused.set(self.budget.paused());
         let mut blocked = !self.may_read();
         let due: Vec<Arc<str>> = self.due();
         for path in due {

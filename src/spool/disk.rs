@@ -9,11 +9,13 @@
 //!   handed out that is not covered by it, and before a segment is removed in which something was lost.
 //! - A segment's room is set aside when it is made, so that the quota and the floor of free space hold
 //!   at every step. The directory is synced when a segment is made or removed.
+//! - What waits for an index on hold has segments of its own ([`places`]).
 //! - A frame that cannot be read is asked for again for a while: only wrong bytes are damage at once.
 //!
 //! Not done here: clocks and threads ([`crate::spool::task`]), what frames mean.
 
 mod append;
+mod places;
 mod recovery;
 /// Whether the disk, or our part of it, is full.
 fn is_full(error: &io::Error) -> bool {
@@ -37,6 +39,7 @@ use super::segment::Found;
 pub use crate::config::MinFree;
 use crate::disk::{Disk, How, OpenFile};
 use crate::mutant::{self, Mutant};
+use places::Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,7 +58,11 @@ pub struct Spool {
     path: PathBuf,
     index: Index,
     min_free: MinFree,
+    /// The segment of `place`.
     active: Option<Active>,
+    place: Place,
+    /// Those of the other places.
+    others: BTreeMap<Place, Active>,
     losses: Losses,
     /// Frames that may have been sent: on record under `drop_oldest` only, which alone asks for it.
     handed_out: Ranges,
@@ -153,6 +160,8 @@ impl Spool {
             path,
             min_free,
             active: None,
+            place: Place::Common,
+            others: BTreeMap::new(),
             losses: delivered.losses.clone(),
             handed_out,
             saved: Saved {
@@ -210,6 +219,7 @@ impl Spool {
     pub fn done(&mut self, sequence: u64) -> io::Result<()> {
         self.postponed.remove(&sequence);
         self.saved.dirty |= self.index.on_done(sequence);
+        self.seal_idle_lanes();
         self.reap()
     }
 
@@ -221,9 +231,9 @@ impl Spool {
         self.reap()
     }
 
-    /// The end of the process: an active segment without a needed frame goes.
+    /// The end of the process: active segments without a needed frame go.
     pub fn close(&mut self) -> io::Result<()> {
-        self.seal_active();
+        self.seal_all();
         let reaped = self.reap();
         self.saved.dirty = true;
         self.save_delivered()?;

@@ -26,6 +26,8 @@ const SMALL: u64 = 4 * BLOCK;
 const NAMES_PER_BLOCK: u64 = 64;
 /// The longest file `delivered`, what it says of each segment aside.
 const DELIVERED_MAX: u64 = 128 << 10;
+/// So many segments of a lane are as large as one of what no index holds back.
+const LANE_PART: u64 = 8;
 /// What it says of a segment.
 const SEGMENT_LINES: u64 = 128;
 
@@ -43,7 +45,7 @@ pub struct Quota {
 impl Quota {
     /// The longest file `delivered`, in bytes.
     pub fn delivered_bytes(&self) -> u64 {
-        let segments = self.max_bytes / self.segment_bytes.max(1);
+        let segments = self.max_bytes / (self.segment_bytes / LANE_PART).max(1);
         let most = DELIVERED_MAX.saturating_add(segments.saturating_mul(SEGMENT_LINES));
         (self.max_bytes / 32).clamp(BLOCK, most) / BLOCK * BLOCK
     }
@@ -191,11 +193,9 @@ impl Index {
     }
 
     /// What a new segment for a frame of `len` bytes needs. `free` is what the file system may still
-    /// give.
-    pub fn plan(&mut self, len: u64, free: u64) -> Plan {
-        let reserve = self.quota.reserve(self.segments.len() + 1);
-        let left = self.quota.max_bytes.saturating_sub(reserve + self.bytes);
-        let room = capacity(left.min(free.saturating_sub(reserve)));
+    /// give. A segment of a lane is smaller, since there may be many lanes.
+    pub fn plan(&mut self, len: u64, free: u64, is_lane: bool) -> Plan {
+        let room = self.room(free, is_lane);
         if room < len {
             return match self.quota.when_full {
                 WhenFull::Block => Plan::Full,
@@ -205,10 +205,26 @@ impl Index {
         // Never given out twice, even when it cannot be made.
         let segment = self.next_segment;
         self.next_segment += 1;
+        let part = if is_lane { LANE_PART } else { 1 };
         Plan::Create {
             segment,
-            allocate: room.min(self.quota.segment_bytes.max(len)),
+            allocate: room.min((self.quota.segment_bytes / part).max(len)),
         }
+    }
+
+    /// The largest segment that there is room for. Some of it is for lanes alone.
+    pub fn room(&self, free: u64, is_lane: bool) -> u64 {
+        let for_lanes = match is_lane {
+            true => 0,
+            // All of one common segment, and what whole blocks of smaller ones take besides.
+            false => (self.quota.segment_bytes / 4 * 5).min(self.quota.max_bytes / LANE_PART),
+        };
+        let reserve = self.quota.reserve(self.segments.len() + 1);
+        let left = self
+            .quota
+            .max_bytes
+            .saturating_sub(reserve + for_lanes + self.bytes);
+        capacity(left.min(free.saturating_sub(reserve)))
     }
 
     /// A segment is there, with so many bytes set aside for it.
@@ -300,6 +316,12 @@ impl Index {
             .flatten()
             .filter_map(|sequence| Some((*sequence, *self.frames.get(sequence)?)))
             .collect()
+    }
+
+    /// Whether something waits in a segment.
+    pub fn is_waiting(&self, number: SegmentNumber) -> bool {
+        let segment = self.segments.get(&number);
+        segment.is_some_and(|segment| !segment.open.is_empty())
     }
 
     /// The segments that are not needed any more.

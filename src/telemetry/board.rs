@@ -22,6 +22,8 @@ pub struct Facts {
     pub memory_limit: Option<u64>,
     /// The most bytes that the dead-letter file takes.
     pub dead_letter_max_bytes: u64,
+    /// What the config allows although others can read or change it on the way.
+    pub exposures: Vec<&'static str>,
 }
 
 /// The version of this program.
@@ -243,6 +245,17 @@ pub struct SinkStatus {
     /// Verdicts of items since the start.
     #[serde(serialize_with = "counts")]
     pub verdicts: Vec<(&'static str, u64)>,
+    /// Documents that are elsewhere since the start, by what is another: their id or their index (as far as answers were asked
+    /// for that), or a copy in a failure store.
+    #[serde(serialize_with = "counts")]
+    pub diverted: Vec<(&'static str, u64)>,
+    /// Documents that were taken in a poorer form since the start, by form.
+    #[serde(serialize_with = "counts")]
+    pub poorer: Vec<(&'static str, u64)>,
+    /// Requests with a body that another host has, too, and did not answer in time.
+    pub hedged_requests: u64,
+    /// Documents that were taken although they may have been there under another index or id.
+    pub possible_duplicates: u64,
     /// Bytes sent, after compression.
     pub wire_bytes: u64,
     /// Bytes of the bodies sent, before compression.

@@ -17,6 +17,7 @@ pub(crate) fn facts() -> Facts {
         turn_interval: Duration::from_secs(5),
         memory_limit: Some(256 << 20),
         dead_letter_max_bytes: 104_857_600,
+        exposures: vec!["secrets_over_http"],
     }
 }
 
@@ -175,6 +176,10 @@ fn sink() -> SinkStatus {
         in_flight_requests: 1,
         requests: vec![("answered", 8), ("timeout", 1)],
         verdicts: vec![("accepted", 9), ("duplicate", 1), ("refused", 1)],
+        diverted: vec![("id", 2), ("index", 3), ("failure_store", 1)],
+        poorer: vec![("shelved", 2), ("reduced", 1), ("shortened", 1)],
+        hedged_requests: 1,
+        possible_duplicates: 4,
         wire_bytes: 1000,
         raw_bytes: 9000,
         holds: vec![HoldStatus {

@@ -24,6 +24,8 @@ pub enum DropReason {
     DamagedFrame,
     /// An ingest pipeline of the server dropped the document (item status 200, result `noop`).
     ServerPipeline,
+    /// The server refused the document, the dead-letter file was full, and `dead_letter.when_full` is `drop`.
+    DeadLetterFull,
     /// It was over `source.rate_limit`, and `when_exceeded` is `drop`.
     RateLimit,
     /// The process had to end before it could be saved.
@@ -32,11 +34,12 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [DropReason; 6] = [
+    pub const ALL: [DropReason; 7] = [
         DropReason::MaxLine,
         DropReason::SpoolFull,
         DropReason::DamagedFrame,
         DropReason::ServerPipeline,
+        DropReason::DeadLetterFull,
         DropReason::RateLimit,
         DropReason::Shutdown,
     ];
@@ -48,6 +51,7 @@ impl DropReason {
             DropReason::SpoolFull => "spool_full",
             DropReason::DamagedFrame => "damaged_frame",
             DropReason::ServerPipeline => "server_pipeline",
+            DropReason::DeadLetterFull => "dead_letter_full",
             DropReason::RateLimit => "rate_limit",
             DropReason::Shutdown => "shutdown",
         }
@@ -167,7 +171,7 @@ impl Ledger {
             Fate::Duplicate => "duplicate",
             Fate::Spooled => "spooled",
             Fate::DeadLettered => "dead_lettered",
-            Fate::DroppedByServer => "dropped",
+            Fate::DroppedByServer | Fate::DroppedAsRefused => "dropped",
         };
         *self.documents.entry(name).or_default() += documents;
         match fate {
@@ -175,6 +179,7 @@ impl Ledger {
             Fate::Spooled => self.spooled += bytes,
             Fate::DeadLettered => self.dead_lettered += bytes,
             Fate::DroppedByServer => *self.dropped.entry(DropReason::ServerPipeline).or_default() += bytes,
+            Fate::DroppedAsRefused => *self.dropped.entry(DropReason::DeadLetterFull).or_default() += bytes,
         }
     }
 

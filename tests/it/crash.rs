@@ -12,6 +12,7 @@ mod out_of_memory;
 mod poison;
 mod power_loss;
 mod real_disk;
+mod resend;
 mod restarts;
 mod scene;
 mod second_agent;

@@ -6,6 +6,7 @@ mod markdown;
 
 use longshore::cli::{self, Console, Exit};
 use longshore::config::Config;
+use longshore::sink::elasticsearch::schema::fields;
 use longshore::telemetry::metrics;
 use markdown::{anchors, code_blocks, code_spans, commands, links};
 use std::collections::BTreeSet;
@@ -92,6 +93,22 @@ fn config_table() -> String {
     table
 }
 
+/// What a fact is called in each schema.
+fn fields_table() -> String {
+    let mut table = String::from("| `fluentd` | `ecs` | `otel` |\n|---|---|---|\n");
+    for names in fields::names() {
+        let cells = names.map(|name| {
+            if name.is_empty() {
+                String::new()
+            } else {
+                format!("`{name}`")
+            }
+        });
+        table += &format!("| {} |\n", cells.join(" | "));
+    }
+    table
+}
+
 /// Compares the part of README.md between two markers with what it should be; `UPDATE=1` writes it.
 fn assert_part(name: &str, want: &str) {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
@@ -118,6 +135,8 @@ fn the_readmes_tables_are_those_of_the_code() {
     assert!(config_table().contains("| `batch.max_age` | `1s` | "));
     assert_part("config", &config_table());
     assert_part("metrics", &metrics::table());
+    assert!(fields_table().contains("| `kubernetes.pod_name` | `kubernetes.pod.name` | "));
+    assert_part("fields", &fields_table());
 }
 
 #[test]

@@ -6,11 +6,20 @@
 mod again;
 mod blocked;
 mod conmon;
+mod cut;
+mod cutters;
 mod documents;
+mod faults;
+mod kibana;
 mod outage;
+mod pipelines;
 mod refused;
+mod rollover;
+mod secure;
+mod setup;
+mod verdicts;
 
-use crate::agent::Lodging;
+use crate::agent::{Agent, Lodging};
 use longshore_kit::lines::{Stream, message};
 use longshore_kit::simkubelet::ContainerLog;
 use longshore_kit::stack::RealElasticsearch;
@@ -22,6 +31,11 @@ const MORNING_NS: u64 = 1_772_615_727_123_456_789;
 const SECOND_NS: u64 = 1_000_000_000;
 const DAY_NS: u64 = 86_400 * SECOND_NS;
 
+/// A count of the sink on the status page, such as `requests` that were to be tried again (`retry`).
+fn sink(agent: &Agent, what: &str, which: &str) -> u64 {
+    agent.status().0["sink"][what][which].as_u64().unwrap_or_default()
+}
+
 /// A node with an agent, and the indices that it ships to.
 struct Scene {
     es: RealElasticsearch,
@@ -31,9 +45,13 @@ struct Scene {
 }
 
 impl Scene {
-    /// Documents go to `<prefix>-YYYY.MM.DD`.
+    /// Documents go to `<prefix>-YYYY.MM.DD` of the server of the run.
     fn new(name: &str) -> Scene {
-        let es = RealElasticsearch::shared();
+        Scene::on(RealElasticsearch::shared(), name)
+    }
+
+    /// As [`Scene::new`], on another server.
+    fn on(es: RealElasticsearch, name: &str) -> Scene {
         let prefix = es.prefix(name);
         let lodging = Lodging::new(&es.url(), &format!("{prefix}-%Y.%m.%d"));
         Scene { es, prefix, lodging }

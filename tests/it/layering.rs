@@ -212,6 +212,11 @@ fn arrow(source: &Source, named: &[String]) -> Option<String> {
         ("admin", _) => matches!(target, "telemetry" | "config" | "record"),
         ("record" | "config" | "disk", _) => false,
         ("codec" | "flow", _) => target == "record",
+        // What a server should have follows from the fields of our documents, and from nothing else of the sink.
+        ("setup", _) => {
+            target == "config"
+                || matches!(to.get(..3), Some([_, _, file]) if target == "sink" && file == "schema")
+        }
         ("telemetry", _) => matches!(target, "record" | "config"),
         ("reader", _) => match target {
             "sink" => {

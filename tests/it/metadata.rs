@@ -203,3 +203,46 @@ fn a_deleted_pods_last_lines_have_their_labels() {
     );
     agent.terminate().assert_clean();
 }
+
+/// Red when the schema of the config reaches only a part of the agent: the encoder, the fragments, or the index.
+#[test]
+fn each_schema_ships_its_own_documents_into_its_own_index() {
+    for (schema, index) in [
+        ("ecs", "logs-k8s.container-default"),
+        ("otel", "logs-k8s.otel-default"),
+    ] {
+        let mut stage = Stage::new();
+        let sink = &mut stage.lodging.config["sink"]["elasticsearch"];
+        (sink["schema"], sink["index"]) = (json!(schema), Value::Null);
+        stage.apiserver.add_pod(labelled("web"));
+        let _log = stage.container("web");
+        let agent = stage.lodging.start();
+        let came = |es: &RudeElasticsearch| !es.documents(index).is_empty();
+        assert!(stage.elasticsearch.wait_until(PATIENCE, came), "{schema}");
+        let document = stage.elasticsearch.documents(index).remove(0);
+        let document: Value = serde_json::from_slice(&document.source).unwrap();
+        assert_eq!(document["@timestamp"], "2026-03-04T09:15:27.100000000Z");
+        let live = stage.lodging.pods().join("shop_web_uid-web/app/0.log");
+        let live = live.to_str().unwrap();
+        let (message, path, label, read) = match schema {
+            "ecs" => (
+                &document["message"],
+                &document["log"]["file"]["path"],
+                &document["kubernetes"]["labels"]["app"],
+                &document["event"]["created"],
+            ),
+            _ => (
+                &document["body"]["text"],
+                &document["attributes"]["log.file.path"],
+                &document["resource"]["attributes"]["k8s.pod.label.app"],
+                &document["observed_timestamp"],
+            ),
+        };
+        assert_eq!(
+            (message, path, label),
+            (&json!("web first"), &json!(live), &json!("web"))
+        );
+        assert!(read.as_str().is_some_and(|read| read > "2026-03-05"), "{read}");
+        agent.terminate().assert_clean();
+    }
+}

@@ -14,9 +14,10 @@ use longshore::flow::backoff::Backoff;
 use longshore::flow::budget::Budget;
 use longshore::record::Encoding;
 use longshore::sink::disk::DeadLetterFile;
-use longshore::sink::elasticsearch::client::Answer;
+use longshore::sink::elasticsearch::client::{Answer, Bulk};
 use longshore::sink::elasticsearch::encode::EncodeConfig;
-use longshore::sink::elasticsearch::flight::FlightConfig;
+use longshore::sink::elasticsearch::flight::{FlightConfig, Ids};
+use longshore::sink::elasticsearch::hosts::HostId;
 use longshore::sink::elasticsearch::response::{Problem, RequestVerdict, Verdict};
 use longshore::sink::elasticsearch::schema::Layout;
 use longshore::sink::elasticsearch::task::Post;
@@ -102,11 +103,15 @@ fn problem(status: u16) -> Problem {
     }
 }
 
+fn items(verdict: &Verdict, documents: usize) -> RequestVerdict {
+    RequestVerdict::Items(std::iter::repeat_n(verdict.clone(), documents).collect())
+}
+
 impl Scripted {
     fn answer(&self, bytes: &[u8], documents: usize) -> RequestVerdict {
         let store = || {
             self.stored.lock().unwrap().extend(lines_in(bytes));
-            RequestVerdict::Items(vec![Verdict::Accepted; documents])
+            items(&Verdict::Accepted, documents)
         };
         match (self.server, thread_rng().gen_range(0..6)) {
             (Server::Up, _) | (Server::Moody, 0 | 1) => store(),
@@ -114,22 +119,35 @@ impl Scripted {
                 store();
                 RequestVerdict::Retry(problem(0))
             }
-            (Server::Moody, 3) => RequestVerdict::Items(vec![Verdict::Retry(problem(429)); documents]),
-            (Server::Moody, 4) => RequestVerdict::Items(vec![Verdict::Refused(problem(400)); documents]),
+            (Server::Moody, 3) => items(&Verdict::Retry(problem(429).into()), documents),
+            (Server::Moody, 4) => items(&Verdict::Refused(problem(400).into()), documents),
             (Server::Moody | Server::Down, _) => RequestVerdict::Retry(problem(0)),
         }
     }
 }
 
 impl Post for Scripted {
-    async fn post(&self, bytes: bytes::Bytes, encoding: Encoding, documents: usize) -> Answer {
-        assert_eq!(encoding, Encoding::Identity, "the scene reads what is posted");
+    async fn post(&self, _: HostId, bulk: Bulk) -> Answer {
+        assert_eq!(
+            bulk.encoding,
+            Encoding::Identity,
+            "the scene reads what is posted"
+        );
         shuttle::future::yield_now().await;
-        let verdict = self.answer(&bytes, documents);
+        let verdict = self.answer(&bulk.bytes, bulk.documents);
         shuttle::future::yield_now().await;
         // Nobody listens when the run is at its end.
         let _ = self.asked.send(());
-        Answer { verdict, host: None }
+        Answer {
+            verdict,
+            host: None,
+            retry_after: None,
+            places: None,
+        }
+    }
+
+    async fn look_up(&self, _: HostId, names: Vec<(String, String)>) -> Answer {
+        unreachable!("nothing is looked up here: {names:?}")
     }
 }
 
@@ -153,7 +171,7 @@ fn setup(
         },
         round_bytes: 1 << 20,
         encode: EncodeConfig {
-            layout: Layout {
+            layout: Layout::Fluentd {
                 message_key: MessageKey::Message,
                 include_tag: false,
                 label_dots: LabelDots::Replace,
@@ -213,11 +231,19 @@ pub(crate) fn run(plan: Plan) {
             asked,
         },
         flight: FlightConfig {
+            hosts: 1,
+            first_slots: 2,
             max_in_flight: 2,
             backlog_share: 50,
             compression: 0,
+            body_bytes: 1 << 20,
             memory: 1 << 20,
             backoff: Backoff::SERVER,
+            hedge_after: None,
+            lanes: true,
+            lane_bytes: 1 << 20,
+            when_letters_full: longshore::config::WhenLettersFull::Block,
+            ids: Ids::Ours,
         },
         seed: 1,
         budget: Arc::new(Budget::new(memory)),

@@ -14,7 +14,7 @@ use longshore::record::{Batch, Body, Encoding, Share};
 use longshore::sink::disk::DeadLetterFile;
 use longshore::sink::elasticsearch::client::Answer;
 use longshore::sink::elasticsearch::encode::EncodeConfig;
-use longshore::sink::elasticsearch::flight::{FlightConfig, ParcelId};
+use longshore::sink::elasticsearch::flight::{FlightConfig, Ids, RequestId};
 use longshore::sink::elasticsearch::response::RequestVerdict;
 use longshore::sink::elasticsearch::schema::Layout;
 use longshore::sink::elasticsearch::task::shipping::{self, Order, Shipping};
@@ -66,6 +66,9 @@ pub(crate) struct Knobs {
     pub(crate) segment_bytes: u64,
     pub(crate) drop_oldest: bool,
     pub(crate) max_in_flight: usize,
+    pub(crate) hosts: usize,
+    /// How late the spool's thread is with its record of what is delivered.
+    pub(crate) record_every: Duration,
     pub(crate) max_open_files: usize,
     pub(crate) max_line: u64,
 }
@@ -73,7 +76,7 @@ pub(crate) struct Knobs {
 /// A request on its way.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) parcel: ParcelId,
+    pub(crate) id: RequestId,
     pub(crate) bytes: Vec<u8>,
     pub(crate) is_gzip: bool,
     pub(crate) documents: usize,
@@ -91,14 +94,18 @@ pub(crate) struct Agent {
     shipping: Option<Shipping>,
     spool: Spool,
     spool_commands: VecDeque<spool::Command>,
+    writes_lane: bool,
     spool_reports: VecDeque<spool::Report>,
     saved_delivered: Instant,
+    record_every: Duration,
     letters: DeadLetterFile,
     letters_failing: bool,
     letter_commands: VecDeque<dead_letters::Command>,
     letter_reports: VecDeque<dead_letters::Report>,
     pub(crate) board: Arc<Board>,
     pub(crate) requests: VecDeque<Request>,
+    /// Requests whose answers nobody waits for any more.
+    pub(crate) forgotten: Vec<RequestId>,
     batches_ended: bool,
     /// A batch over its containers' shares came to the sink.
     pub(crate) over_share: bool,
@@ -117,9 +124,7 @@ pub(crate) struct Agent {
 /// An order in one line, for traces.
 fn told(order: &Order) -> String {
     match order {
-        Order::Send {
-            parcel, documents, ..
-        } => format!("send {parcel} with {documents}"),
+        Order::Send { request, bulk, .. } => format!("request {request} with {}", bulk.documents),
         Order::Spool(spool::Command::Append { parcel, body, .. }) => {
             let rows = body.rows.iter().map(|row| (row.start, row.source_bytes));
             format!("spool {parcel}: {:?}", rows.collect::<Vec<_>>())
@@ -188,7 +193,7 @@ impl Agent {
         let (to_saver, saves) = channel();
         let budget = Arc::new(Budget::new(knobs.memory));
         let board = Arc::new(Board::default());
-        let layout = Layout {
+        let layout = Layout::Fluentd {
             message_key: MessageKey::Message,
             include_tag: false,
             label_dots: LabelDots::Replace,
@@ -219,11 +224,19 @@ impl Agent {
             notes: None,
         };
         let flight = FlightConfig {
+            hosts: knobs.hosts,
+            first_slots: 1,
             max_in_flight: knobs.max_in_flight,
             backlog_share: 50,
             compression: 1,
+            body_bytes: 4 << 20,
             memory: knobs.memory,
             backoff: Backoff::SERVER,
+            hedge_after: Some(Duration::from_secs(5)),
+            lanes: true,
+            lane_bytes: knobs.spool_bytes / 4,
+            when_letters_full: longshore::config::WhenLettersFull::Block,
+            ids: Ids::Ours,
         };
         let mut shipping = Shipping::new(flight, budget, Arc::clone(&board), seed);
         shipping.recover(recovered.frames, time.now);
@@ -237,14 +250,17 @@ impl Agent {
             shipping: Some(shipping),
             spool,
             spool_commands: VecDeque::new(),
+            writes_lane: false,
             spool_reports: VecDeque::new(),
             saved_delivered: time.now,
+            record_every: knobs.record_every,
             letters,
             letters_failing: false,
             letter_commands: VecDeque::new(),
             letter_reports: VecDeque::new(),
             board,
             requests: VecDeque::new(),
+            forgotten: Vec::new(),
             batches_ended: false,
             over_share: false,
             spooled: Vec::new(),
@@ -318,9 +334,18 @@ impl Agent {
     }
 
     /// An answer of the server, or none.
-    pub(crate) fn on_answer(&mut self, parcel: ParcelId, verdict: RequestVerdict, time: Time) {
+    pub(crate) fn on_answer(&mut self, request: RequestId, verdict: RequestVerdict, time: Time) {
         if let Some(shipping) = &mut self.shipping {
-            shipping.on_answer(parcel, Answer { verdict, host: None }, time.sink());
+            shipping.on_answer(
+                request,
+                Answer {
+                    verdict,
+                    host: None,
+                    retry_after: None,
+                    places: None,
+                },
+                time.sink(),
+            );
             self.execute(time);
         }
     }
@@ -332,17 +357,14 @@ impl Agent {
         while let Some(order) = shipping.poll(time.sink()) {
             tracing::debug!("{}", told(&order));
             match order {
-                Order::Send {
-                    parcel,
-                    bytes,
-                    encoding,
-                    documents,
-                } => self.requests.push_back(Request {
-                    parcel,
-                    bytes: bytes.to_vec(),
-                    is_gzip: encoding == Encoding::Gzip,
-                    documents,
+                Order::Send { request, bulk, .. } => self.requests.push_back(Request {
+                    id: request,
+                    bytes: bulk.bytes.to_vec(),
+                    is_gzip: bulk.encoding == Encoding::Gzip,
+                    documents: bulk.documents,
                 }),
+                Order::LookUp { .. } => unreachable!("ids tell everything here"),
+                Order::Forget(request) => self.forgotten.push(request),
                 Order::Hush => self.requests.clear(),
                 Order::Spool(command) => {
                     if let spool::Command::Append { body, .. } = &command {
@@ -357,9 +379,17 @@ impl Agent {
         }
     }
 
+    /// Whether its last turn had something to write for an index on hold.
+    pub(crate) fn was_writing_a_lane(&self) -> bool {
+        self.writes_lane
+    }
+
     /// The spool carries out up to `limit` commands.
     pub(crate) fn spool(&mut self, limit: usize, time: Time) {
         let count = self.spool_commands.len().min(limit);
+        let is_lane =
+            |command: &spool::Command| matches!(command, spool::Command::Append { lane: Some(_), .. });
+        self.writes_lane = self.spool_commands.iter().take(count).any(is_lane);
         if count > 0 {
             let commands = self.spool_commands.drain(..count).collect();
             let (reports, refused) = (&mut self.spool_reports, &mut self.refused);
@@ -371,7 +401,7 @@ impl Agent {
                 reports.push_back(report);
             });
         }
-        if time.now >= self.saved_delivered + Duration::from_secs(1) {
+        if time.now >= self.saved_delivered + self.record_every {
             self.saved_delivered = time.now;
             // What fails is told by the thread's loop and tried again.
             let reports = &mut self.spool_reports;

@@ -23,7 +23,7 @@ const AT_A_START: [OpKind; 7] = [
 ];
 
 /// Faults by their names.
-const FAULTS: [&str; 41] = [
+const FAULTS: [&str; 42] = [
     "agent frozen",
     "clock skewed",
     "inode reused",
@@ -58,6 +58,7 @@ const FAULTS: [&str; 41] = [
     "server: CutMidAnswer",
     "server: Empty200",
     "server: Html200",
+    "server: another host was quicker",
     "server: a request stalls",
     "server: ShortItems",
     "server: index blocked",
@@ -102,6 +103,9 @@ pub(crate) fn missing(reached: &BTreeMap<String, u64>) -> Vec<String> {
         wanted.push((format!("power cut: {seldom}"), PAIR));
     }
     wanted.push(("crash x copytruncate".to_owned(), PAIR));
+    for how in ["kill", "power cut"] {
+        wanted.push((format!("{how} x lane write"), PAIR));
+    }
     wanted.extend(stages.map(|stage| (format!("crash x kubelet {stage:?}"), PAIR)));
     let seldom = wanted.into_iter().filter_map(|(what, least)| {
         let count = reached.get(&what).copied().unwrap_or(0);

@@ -5,6 +5,10 @@ use crate::agent::Knobs;
 use crate::disk::{DeathAt, Failure, OpKind};
 use longshore_kit::chance::Chance;
 use longshore_kit::rude_elasticsearch::{BlockKind, Fault, Refused};
+use std::time::Duration;
+
+/// What may be blocked: all indices, or that of the day in which a run begins, or of the next one.
+pub(crate) const INDICES: [&str; 3] = ["*", "*2025.12.31", "*2026.01.01"];
 
 /// One thing that happens. Numbers that name a container, a pod or a request are taken modulo how many there are.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +84,11 @@ pub(crate) enum Op {
     Reject {
         percent: u64,
     },
-    Block(BlockKind),
+    /// Of one of the two indices, or of all.
+    Block {
+        index: &'static str,
+        kind: BlockKind,
+    },
     Unblock,
     Outage {
         on: bool,
@@ -216,6 +224,8 @@ impl Script {
             segment_bytes: 1500 + chance.below(8000),
             drop_oldest: chance.hit(0.3),
             max_in_flight: 1 + chance.below(4) as usize,
+            hosts: 1 + Chance::new(seed ^ 0x4057).below(3) as usize,
+            record_every: Duration::from_secs(1),
             max_open_files: if chance.hit(0.2) { 4 } else { 1024 },
             max_line: 1 << 20,
         };
@@ -241,6 +251,7 @@ impl Script {
             // The spool is in use when syncs fail and the power goes.
             2 => {
                 weights.0.extend(SYNCS);
+                knobs.record_every = Duration::from_secs(1 + 3 * (seed % 5));
                 knobs.batch_documents = 1 + chance.below(4) as usize;
             }
             // The server leaves one request without an answer and takes the others, until the process is killed.
@@ -365,15 +376,16 @@ impl Weights {
             Kind::Reject => Op::Reject {
                 percent: [0, 10, 50, 100][chance.below(4) as usize],
             },
-            Kind::Block => Op::Block(
-                [
+            Kind::Block => Op::Block {
+                kind: [
                     BlockKind::Write403,
                     BlockKind::FloodStage429,
                     BlockKind::Closed400,
                     BlockKind::AutoCreate404,
                     BlockKind::Security403,
                 ][chance.below(5) as usize],
-            ),
+                index: INDICES[chance.below(INDICES.len() as u64) as usize],
+            },
             Kind::Outage => Op::Outage { on: true },
             Kind::Skew => Op::Skew {
                 hours: chance.below(48) as i64 - 24,

@@ -4,7 +4,8 @@ use crate::again::{Again, Name};
 use crate::agent::{Agent, Ending, Request, Time};
 use crate::disk::{DeathAt, SimDisk};
 use crate::node::Kubelet;
-use crate::script::{Op, Script};
+use crate::script::{INDICES, Op, Script};
+use longshore::sink::elasticsearch::flight::RequestId;
 use longshore::sink::elasticsearch::response::{FILTER_PATH, Problem, RequestVerdict, Verdict, judge};
 use longshore_kit::chance::Chance;
 use longshore_kit::lines::{Corrupt, MARK, Sequenced, find_messages};
@@ -14,8 +15,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// When the clock of every run begins, in seconds since 1970.
-const UNIX_START: u64 = 1_767_225_600;
+/// When the clock of every run begins, in seconds since 1970: a little before a day ends, and with it an index.
+const UNIX_START: u64 = 1_767_225_600 - 8;
 /// How long a node is down when its power was cut.
 const BOOT: Duration = Duration::from_secs(3);
 /// How long a client waits for an answer.
@@ -207,11 +208,11 @@ impl World {
                 self.server.fates(fates(percent));
                 self.reach("server: items rejected");
             }
-            Op::Block(kind) => {
-                self.server.block_index("*", kind);
+            Op::Block { index, kind } => {
+                self.server.block_index(index, kind);
                 self.reach("server: index blocked");
             }
-            Op::Unblock => self.server.unblock_index("*"),
+            Op::Unblock => self.unblock(),
             Op::Outage { on } => {
                 self.outage = on;
                 if on {
@@ -239,10 +240,14 @@ impl World {
         }
     }
 
+    fn unblock(&mut self) {
+        INDICES.iter().for_each(|index| self.server.unblock_index(index));
+    }
+
     pub(crate) fn heal(&mut self) {
         self.disk.heal();
         self.outage = false;
-        self.server.unblock_index("*");
+        self.unblock();
         self.server.fates(fates(0));
         self.skew = 0;
     }
@@ -293,6 +298,9 @@ impl World {
         };
         let place = if on_state { "state" } else { "logs" };
         let how = if self.power { "power cut" } else { "kill" };
+        if self.agent.as_ref().is_some_and(Agent::was_writing_a_lane) {
+            self.reach(&format!("{how} x lane write"));
+        }
         self.reach(&format!("{when}{how} x {place} {kind:?}"));
         self.die();
         true
@@ -334,11 +342,15 @@ impl World {
         }
         if let Some(agent) = &mut self.agent {
             let requests = std::mem::take(&mut agent.requests);
+            let forgotten = std::mem::take(&mut agent.forgotten);
             for request in requests {
                 for (name, document) in documents_of(&request) {
                     self.check_again(&name, &document);
                 }
                 self.requests.push((request, self.now));
+            }
+            for id in forgotten {
+                self.forget(id);
             }
         }
     }
@@ -542,13 +554,13 @@ impl World {
             self.commit(&request, fault)
         };
         if let (RequestVerdict::Items(verdicts), Some(_)) = (&verdict, &self.agent) {
-            for ((name, _), verdict) in documents_of(&request).into_iter().zip(verdicts) {
+            for ((name, _), verdict) in documents_of(&request).into_iter().zip(verdicts.iter()) {
                 if matches!(verdict, Verdict::Accepted | Verdict::Duplicate) {
                     self.again.on_known(name);
                 }
             }
         }
-        self.with_agent(|agent, time| agent.on_answer(request.parcel, verdict, time));
+        self.with_agent(|agent, time| agent.on_answer(request.id, verdict, time));
     }
 
     fn time_out(&mut self) {
@@ -564,7 +576,19 @@ impl World {
             if stored {
                 self.commit(&request, Some(Fault::CommitThenCut));
             }
-            self.with_agent(|agent, time| agent.on_answer(request.parcel, unreachable_host(), time));
+            self.with_agent(|agent, time| agent.on_answer(request.id, unreachable_host(), time));
+        }
+    }
+
+    /// The agent waits no longer, since another host has answered: the server may have the request, or never gets it.
+    fn forget(&mut self, id: RequestId) {
+        let Some(at) = self.requests.iter().position(|(request, _)| request.id == id) else {
+            return;
+        };
+        let (request, _) = self.requests.remove(at);
+        self.reach("server: another host was quicker");
+        if Chance::new(self.now.as_nanos() as u64 ^ id).hit(0.5) && !self.outage {
+            self.commit(&request, Some(Fault::CommitThenCut));
         }
     }
 

@@ -97,7 +97,7 @@ fn a_secret_that_cannot_be_read_is_told() {
     let path = folder.path().join("longshore.yaml");
     write(
         &path,
-        "sink: {elasticsearch: {auth: {api_key_file: /nonexistent/key}}}\nenrich: {kubernetes: {source: none}}\n",
+        "sink: {elasticsearch: {hosts: [\"https://es:9200\"], auth: {api_key_file: /nonexistent/key}}}\nenrich: {kubernetes: {source: none}}\n",
     );
     let ran = longshore(&["check", "--connect", path.to_str().unwrap()]);
     assert_eq!(ran.exit, Exit::Runtime);

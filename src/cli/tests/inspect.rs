@@ -214,9 +214,9 @@ fn damage_in_the_spool_has_its_place_and_later_frames_are_shown() {
     let state = State::new();
     state.spool();
     let one = frame::encode(1, None, &body(3)).len();
-    state.change("spool/000000000001.segment", |bytes| bytes[60] ^= 1);
-    state.change("spool/000000000002.segment", |bytes| {
-        bytes.truncate(bytes.len() - 1)
+    state.change("spool/000000000001.segment", |bytes| {
+        bytes[60] ^= 1;
+        bytes.truncate(bytes.len() - 1);
     });
     state.change("spool/delivered", |bytes| bytes[30] ^= 1);
     write(&state.path().join("spool/notes.txt"), "not ours");

@@ -112,6 +112,39 @@ fn every_kind_of_line_becomes_the_known_document() {
 }
 
 #[test]
+fn the_same_lines_are_shown_in_every_schema() {
+    let corpus = Corpus::new();
+    let live = format!("{POD}/app/0.log");
+    let names = [live.as_str(), "docker-json.log", "garbage.log"];
+    for schema in ["fluentd", "ecs", "otel"] {
+        let ran = corpus.try_files(&["--format", "ndjson", "--schema", schema], &names);
+        assert_eq!(ran.exit, Exit::Clean, "{}", ran.err);
+        let folder = corpus.folder.path().display().to_string();
+        let out = ran.out.replace(&folder, "{folder}");
+        let out = out.replace(env!("CARGO_PKG_VERSION"), "{version}");
+        assert_golden(&format!("try-{schema}.ndjson"), &out);
+    }
+}
+
+#[test]
+fn another_schema_than_the_configs_leaves_out_what_belongs_to_it() {
+    let corpus = Corpus::new();
+    let config = "sink: {elasticsearch: {index: 'mine-%Y', message_key: log, label_dots: keep}}\n";
+    corpus.add("longshore.yaml", config.as_bytes());
+    let index_of = |schema: &str| {
+        let ran = corpus.try_files(&["--format", "ndjson", "--schema", schema], &["docker-json.log"]);
+        let hit = hits(&ran).remove(0);
+        let message = ["log", "message"].map(|key| hit["_source"][key].is_string());
+        (hit["_index"].as_str().unwrap().to_owned(), message)
+    };
+    assert_eq!(index_of("fluentd"), ("mine-2026".to_owned(), [true, false]));
+    assert_eq!(
+        index_of("ecs"),
+        ("logs-k8s.container-default".to_owned(), [false, true])
+    );
+}
+
+#[test]
 fn pretty_is_the_same_with_line_breaks() {
     let corpus = Corpus::new();
     let names = ["docker-json.log"];

@@ -188,6 +188,7 @@ async fn a_new_pod_wakes_the_readers() {
         container: "app".into(),
         node: NODE.into(),
         container_id: Some("id-of-u1".into()),
+        runtime: Some("containerd".into()),
         image: Some("app:1".into()),
         image_id: Some("app@sha256:1".into()),
         labels: vec![("app".into(), "web".into())],

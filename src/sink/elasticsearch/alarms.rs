@@ -2,7 +2,7 @@
 //! per request, and never a word out of a document.
 
 use super::flight::{Flight, Health};
-use super::response::Problem;
+use super::response::{Diverted, Problem};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 const DROPPED_INTERVAL: Duration = Duration::from_secs(60);
 /// That there is no room for copies is told this often.
 const COPIES_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Of so many indices it is told that their documents are in another, at most.
+const MAX_OTHER_INDICES: usize = 20;
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +45,12 @@ pub struct Alarms {
     spool_full: bool,
     dropped: u64,
     dropped_told: Option<Instant>,
+    /// Documents with an id that is not ours.
+    other_ids: u64,
+    other_ids_told: Option<Instant>,
+    /// Where documents for an index are in another; the ones that were not told stand last.
+    other_indices: Vec<(String, String)>,
+    other_indices_told: usize,
     copies_told: Option<Instant>,
 }
 
@@ -51,6 +60,17 @@ impl Alarms {
         self.dropped += documents;
     }
 
+    /// Documents are not where they were sent to.
+    pub fn on_diverted(&mut self, diverted: Diverted) {
+        self.other_ids += diverted.ids;
+        if let Some(example) = diverted.example
+            && self.other_indices.len() < MAX_OTHER_INDICES
+            && !self.other_indices.contains(&example)
+        {
+            self.other_indices.push(example);
+        }
+    }
+
     /// What changed since the last call.
     pub fn look(&mut self, flight: &Flight, now: Instant) -> Vec<Alarm> {
         let mut alarms = Vec::new();
@@ -58,9 +78,13 @@ impl Alarms {
         self.look_at_holds(flight, &mut alarms);
         let full = flight.is_dead_letter_full();
         if std::mem::replace(&mut self.dead_letter_full, full) != full {
+            let what = match flight.drops_refused() {
+                true => DEAD_LETTER_DROPS,
+                false => DEAD_LETTER_FULL,
+            };
             alarms.push(full_or_not(
                 full,
-                DEAD_LETTER_FULL,
+                what,
                 "the dead-letter file takes refused documents again",
             ));
         }
@@ -91,6 +115,23 @@ impl Alarms {
                  index; look for a drop processor in the default or final pipeline of the index"
             )));
         }
+        if self.other_ids > 0 && is_due(self.other_ids_told, DROPPED_INTERVAL) {
+            self.other_ids_told = Some(now);
+            let documents = std::mem::take(&mut self.other_ids);
+            alarms.push(alarm(format_args!(
+                "an ingest pipeline of the server gave {documents} documents ids that are not ours: what is sent again is indexed \
+                 again; look for a processor that sets _id in the default or final pipeline of the index"
+            )));
+        }
+        for (sent, found) in &self.other_indices[self.other_indices_told..] {
+            alarms.push(Alarm {
+                severity: Severity::Warning,
+                text: format!(
+                    "documents for the index {sent} are in {found}: that is an alias, or an ingest pipeline sends them there"
+                ),
+            });
+        }
+        self.other_indices_told = self.other_indices.len();
         alarms
     }
 
@@ -146,6 +187,8 @@ impl Alarms {
 
 const DEAD_LETTER_FULL: &str = "the dead-letter file is full: refused documents are kept and block what comes after them; \
     read it with `longshore inspect dead-letter`, move it away, or raise sink.elasticsearch.dead_letter.max_bytes";
+const DEAD_LETTER_DROPS: &str = "the dead-letter file is full: refused documents are dropped and counted as dead_letter_full; read it \
+    with `longshore inspect dead-letter`, move it away, or raise sink.elasticsearch.dead_letter.max_bytes";
 const COPIES_REFUSED: &str = "the spool has no room for copies of what Elasticsearch has not answered within a second: after a crash \
     more lines are sent again than otherwise; raise spool.max_bytes, or look why Elasticsearch is slow";
 const SPOOL_FULL: &str = "the spool is full (its quota, or the free space of its disk): what cannot be sent stays in memory and \
@@ -157,6 +200,10 @@ pub fn sentence(problem: &Problem, hold: bool) -> String {
     match (status, hold) {
         // A failure on the way: the reason is our own, with cause and fix.
         (0, _) => format!("cannot talk to Elasticsearch; documents go to the spool. {reason}"),
+        // The reason is our own here, too: which file to look at.
+        (401, true) => format!(
+            "Elasticsearch refuses the credentials ({status} {kind}); documents go to the spool. {reason}"
+        ),
         (_, false) => format!(
             "Elasticsearch is not available ({status} {kind}); documents go to the spool. {}",
             request_fix(problem)
@@ -174,7 +221,6 @@ fn request_fix(problem: &Problem) -> &'static str {
         200 => {
             "something else answers in its place: check sink.elasticsearch.hosts for a proxy or a sign-in page"
         }
-        401 => "Check sink.elasticsearch.auth: the files are read again at each refusal",
         403 => {
             "Give the role create_doc and auto_configure on the indices, or take the block off the cluster"
         }

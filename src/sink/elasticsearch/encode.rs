@@ -7,11 +7,16 @@
 //! order is its numeric order, so that fresh ids sort after old segments and neighbours share a
 //! prefix.
 
-use super::schema::{Fragment, Layout};
+mod application;
+mod ecs;
+mod otel;
+
+use super::schema::{Fragment, Layout, fields};
 use crate::codec::escape::{push_lossy, push_string};
-use crate::codec::{json_scan, stamp};
+use crate::codec::stamp;
 use crate::config::{Config, DocumentId, IndexPart, IndexPattern, JsonMode, MessageKey};
 use crate::record::{FileId, Flags, Record, Span, Stamp};
+use application::Application;
 
 /// Digits of ids, in ASCII order.
 const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
@@ -42,12 +47,8 @@ impl From<&Config> for EncodeConfig {
     fn from(config: &Config) -> EncodeConfig {
         let elasticsearch = &config.sink.elasticsearch;
         EncodeConfig {
-            layout: Layout {
-                message_key: elasticsearch.message_key,
-                include_tag: elasticsearch.include_tag,
-                label_dots: elasticsearch.label_dots,
-            },
-            index: elasticsearch.index.clone(),
+            layout: elasticsearch.into(),
+            index: elasticsearch.index_pattern(),
             document_id: elasticsearch.document_id,
             json: config.parse.json,
         }
@@ -77,23 +78,57 @@ pub struct Encoded {
 /// Writes documents; remembers the action prefix of the current hour.
 pub struct Encoder {
     config: EncodeConfig,
-    message_field: &'static [u8],
+    form: Form,
+    /// The names, up to a dot, that an application's members may not have beside our fields.
+    reserved: Vec<&'static str>,
     hour: i64,
     action_prefix: Vec<u8>,
+}
+
+/// The schema, and what it has ready.
+#[derive(Debug)]
+enum Form {
+    /// The key of the message.
+    Fluentd(&'static [u8]),
+    /// The object `event`: when the line was read.
+    Ecs(Vec<u8>),
+    /// The member `observed_timestamp`, the same.
+    Otel(Vec<u8>),
+}
+
+impl From<&Layout> for Form {
+    fn from(layout: &Layout) -> Form {
+        match layout {
+            Layout::Fluentd { message_key, .. } => Form::Fluentd(match message_key {
+                MessageKey::Log => b",\"log\":",
+                MessageKey::Message => b",\"message\":",
+            }),
+            Layout::Ecs { stream, .. } => Form::Ecs(ecs::event(&stream.dataset, None)),
+            Layout::Otel { .. } => Form::Otel(Vec::new()),
+        }
+    }
 }
 
 impl Encoder {
     /// An encoder for one reader.
     pub fn new(config: EncodeConfig) -> Encoder {
-        let message_field: &[u8] = match config.layout.message_key {
-            MessageKey::Log => b",\"log\":",
-            MessageKey::Message => b",\"message\":",
-        };
         Encoder {
+            form: Form::from(&config.layout),
+            reserved: fields::reserved(config.layout.schema()),
             config,
-            message_field,
             hour: i64::MIN,
             action_prefix: Vec::new(),
+        }
+    }
+
+    /// When the lines that follow were read, in milliseconds since 1970; `ecs` and `otel` tell it.
+    pub fn set_read_time(&mut self, unix_ms: u64) {
+        match (&mut self.form, &self.config.layout) {
+            (Form::Ecs(event), Layout::Ecs { stream, .. }) => {
+                *event = ecs::event(&stream.dataset, Some(unix_ms));
+            }
+            (Form::Otel(observed), _) => *observed = otel::observed(unix_ms),
+            _ => {}
         }
     }
 
@@ -117,23 +152,52 @@ impl Encoder {
         } else {
             stamp::push_text(out, event);
         }
-        out.extend_from_slice(b"+00:00\"");
-        push_stream(out, record);
-        out.extend_from_slice(self.message_field);
         let mut flags = record.flags;
-        push_message(out, record, &mut flags);
         if clamped {
             flags.insert(Flags::TIME_CLAMPED);
         }
-        if self.config.json != JsonMode::Off && record.valid_utf8 {
-            push_parsed(out, record.message, self.config.json);
-        }
-        out.extend_from_slice(&fragment.tail);
-        if !flags.is_empty() || fragment.metadata_missing {
-            push_notes(out, record, flags, fragment.metadata_missing);
+        match &self.form {
+            Form::Fluentd(message_field) => {
+                self.push_fluentd(message_field, out, record, fragment, &mut flags);
+            }
+            Form::Ecs(read) => self.push_ecs(read, out, record, fragment, &mut flags),
+            Form::Otel(read) => self.push_otel(read, out, record, fragment, &mut flags),
         }
         out.extend_from_slice(b"}\n");
         Encoded { flags }
+    }
+
+    /// All after the digits of the time.
+    #[inline]
+    fn push_fluentd(
+        &self,
+        message_field: &[u8],
+        out: &mut Vec<u8>,
+        record: &Record<'_>,
+        fragment: &Fragment,
+        flags: &mut Flags,
+    ) {
+        out.extend_from_slice(b"+00:00\"");
+        push_stream(out, record);
+        out.extend_from_slice(message_field);
+        push_message(out, record, flags);
+        if let Some(application) = self.application(record) {
+            application.push_beside(out);
+            application.push_apart(out, b",\"parsed\":{");
+        }
+        out.extend_from_slice(&fragment.tail);
+        if !flags.is_empty() || fragment.metadata_missing {
+            push_notes(out, record, *flags, fragment.metadata_missing);
+        }
+    }
+
+    /// What an application wrote, when it is one JSON object and the config wants to know.
+    #[inline]
+    fn application<'a>(&'a self, record: &Record<'a>) -> Option<Application<'a>> {
+        if self.config.json == JsonMode::Off {
+            return None;
+        }
+        Application::new(record, self.config.json, &self.reserved)
     }
 
     #[inline]
@@ -218,37 +282,25 @@ fn push_message(out: &mut Vec<u8>, record: &Record<'_>, flags: &mut Flags) {
     }
 }
 
-/// Adds the members of a JSON message. Members with a reserved or already used key, and all of them
-/// in [`JsonMode::Nest`], go into the object `parsed`.
-fn push_parsed(out: &mut Vec<u8>, message: &[u8], mode: JsonMode) {
-    let Some(members) = json_scan::members(message) else {
-        return;
-    };
-    let top = |key: &str| mode == JsonMode::Merge && !super::schema::RESERVED_KEYS.contains(&key);
-    for (key, value) in members.iter().filter(|(key, _)| top(key)) {
-        out.push(b',');
-        push_string(out, key);
-        out.push(b':');
-        out.extend_from_slice(value.as_bytes());
+/// The object `longshore`: what was unusual.
+fn push_notes(out: &mut Vec<u8>, record: &Record<'_>, flags: Flags, metadata_missing: bool) {
+    out.extend_from_slice(b",\"longshore\":{\"flags\":");
+    push_flags(out, flags, metadata_missing);
+    if record.skipped > 0 {
+        out.extend_from_slice(format!(",\"skipped_bytes\":{}", record.skipped).as_bytes());
     }
-    let mut separator: &[u8] = b",\"parsed\":{";
-    for (key, value) in members.iter().filter(|(key, _)| !top(key)) {
-        out.extend_from_slice(separator);
-        push_string(out, key);
-        out.push(b':');
-        out.extend_from_slice(value.as_bytes());
-        separator = b",";
+    if flags.contains(Flags::TIME_CLAMPED) {
+        out.extend_from_slice(b",\"timestamp\":");
+        push_string(out, &stamp::text(record.stamp));
     }
-    if separator == b"," {
-        out.push(b'}');
-    }
+    out.push(b'}');
 }
 
-fn push_notes(out: &mut Vec<u8>, record: &Record<'_>, flags: Flags, metadata_missing: bool) {
-    out.extend_from_slice(b",\"longshore\":{\"flags\":[");
+fn push_flags(out: &mut Vec<u8>, flags: Flags, metadata_missing: bool) {
     let names = flags
         .names()
         .chain(metadata_missing.then_some("metadata_missing"));
+    out.push(b'[');
     for (at, name) in names.enumerate() {
         if at > 0 {
             out.push(b',');
@@ -256,10 +308,18 @@ fn push_notes(out: &mut Vec<u8>, record: &Record<'_>, flags: Flags, metadata_mis
         push_string(out, name);
     }
     out.push(b']');
-    if record.skipped > 0 {
-        out.extend_from_slice(format!(",\"skipped_bytes\":{}", record.skipped).as_bytes());
-    }
-    out.push(b'}');
+}
+
+/// A time of reading: milliseconds are what the clock of a turn tells.
+fn push_read_time(out: &mut Vec<u8>, unix_ms: u64) {
+    let read = Stamp {
+        secs: (unix_ms / 1000) as i64,
+        nanos: (unix_ms % 1000) as u32 * 1_000_000,
+    };
+    out.push(b'"');
+    stamp::push_text(out, stamp::clamp(read).0);
+    out.truncate(out.len() - "000000".len());
+    out.extend_from_slice(b"Z\"");
 }
 
 #[inline]

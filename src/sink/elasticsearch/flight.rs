@@ -7,13 +7,20 @@
 //!
 //! - A batch goes out at once when a send slot is free and no frame waits in the spool. While frames
 //!   wait, slots go to a frame and to a fresh batch by turns: the spool drains, and new lines are not
-//!   kept back until it has. Batches that find no slot go to the spool, newest first: when one has
-//!   waited for 1 s, or when half of the memory is in use. A short burst costs no disk write.
+//!   kept back until it has; after a long outage the spool begins slowly ([`pace`]). Batches that find no slot go
+//!   to the spool, newest first: when one has waited for 1 s, or when half of the memory is in use. A short burst costs no
+//!   disk write.
+//! - Documents of a request that ended without an answer, and that may be there under another index or id, are in doubt
+//!   ([`doubts`]).
 //! - What is still on its way after 1 s is copied to the spool and goes on ([`copies`]).
 //! - Batches over their containers' share ([`Share::Over`]) wait with the frames, by turns with them: a
 //!   batch within the shares finds a slot free, and goes to the spool only when no other is left to go.
-//! - Documents answered with *retry* ride again in a body of their own, after a delay. While too
-//!   many bytes wait for that, nothing new is sent.
+//! - Documents answered with *retry* ride again after a delay: a short one and with others like them when the server
+//!   took something of their body ([`riders`]), else in a body of their own after one that grows. While too many bytes
+//!   wait for that, nothing new is sent.
+//! - A body that is too large for the server is halved, and larger ones than that are halved before they are sent.
+//! - A body that is refused as a whole for something in it is halved until the document is found, which
+//!   is refused when other requests have passed since; until then it is taken for a fault of all requests.
 //! - Documents on *hold* leave for a side body in the spool, under the name of their index: that
 //!   lane has its own timer and is probed with one frame at a time, so one blocked index never stops
 //!   the others.
@@ -26,66 +33,76 @@
 //! A frame may go back to its place in the spool only while it is *whole*: as soon as one document
 //! of it rests, the others move into frames of their own, or they would be counted twice.
 //!
-//! Not done here: re-sending refused documents in reduced form, a breaker per host, a limiter.
+//! - How many requests a host may have, and whether it is asked at all, [`super::hosts`] says. While others take
+//!   requests, one that fails only loses its turn, and what one does not answer soon another one gets, too ([`requests`]).
 
 mod action;
+mod answers;
 mod copies;
+mod doubts;
 mod lanes;
+mod pace;
+mod parcel;
+mod refused;
+mod requests;
+mod riders;
 mod status;
 mod verdicts;
 mod waiting;
 
-use super::response::{Problem, RequestVerdict};
+use super::hosts::Hosts;
+use super::response::{Problem, Verdicts};
+use crate::config::WhenLettersFull;
 use crate::flow::backoff::Backoff;
 use crate::mutant::{self, Mutant};
 use crate::record::{Ack, Batch, Body, Fate, FrameSeq, Origin, Share};
 use crate::sink::settlement::{Settled, Settlement};
 use lanes::Lanes;
+use pace::Pace;
+use parcel::{Parcel, Parts};
+use refused::Stage;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use action::{Action, Moment, Moved, ParcelId, Unsaved};
+use doubts::Doubt;
+pub use doubts::{Ids, NO_LOOK_UP, NOT_FOUND};
 pub use lanes::Hold;
+pub use requests::RequestId;
 use waiting::Room;
 
 /// Bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct FlightConfig {
-    /// Requests unanswered at once.
+    /// Hosts that take requests.
+    pub hosts: usize,
+    /// Requests unanswered at once, for each host, at the start.
+    pub first_slots: usize,
+    /// Requests unanswered at once, for each host, at most.
     pub max_in_flight: usize,
     /// Of the slots while both wait, so many percent are for what is not within a share, the others for new batches that are:
     /// 1 to 99.
     pub backlog_share: usize,
     /// gzip level of bodies that are made anew.
     pub compression: u8,
+    /// Text of a body that is put together out of several, at most.
+    pub body_bytes: u32,
     /// The budget of resident bytes. Half of it may be flying and a quarter may wait for another
     /// attempt, what was read back from the spool included; when half of it is used, waiting batches
     /// over their shares are spooled, when three quarters are, the others.
     pub memory: u64,
     /// Delays after failures.
     pub backoff: Backoff,
-}
-
-/// A body on its way.
-#[derive(Clone, Debug)]
-struct Parcel {
-    id: ParcelId,
-    origin: Origin,
-    body: Body,
-    /// All documents of the origin, none of which rests anywhere.
-    whole: bool,
-    /// Attempts that left these documents where they are.
-    attempt: u32,
-    /// Some server may know these documents: they were in a request.
-    sent: bool,
-    /// Its part of the memory budget; none for what came from the spool.
-    permit: u64,
-    /// Whose part that is.
-    share: Share,
-    /// When it came into memory.
-    since: Instant,
-    /// When it is to rest somewhere, or else to have a copy in the spool.
-    rest_by: Instant,
+    /// A body that a host did not answer for so long goes to another one, too; none: never.
+    pub hedge_after: Option<Duration>,
+    /// Documents on hold leave for the lane of their index. False only to see what happens without: they ride again.
+    pub lanes: bool,
+    /// Bytes of a lane, at which no more is read for it.
+    pub lane_bytes: u64,
+    /// What becomes of refused documents that the dead-letter file has no room for.
+    pub when_letters_full: WhenLettersFull,
+    /// What keeps documents that are sent again from being there twice.
+    pub ids: Ids,
 }
 
 /// Whether whole requests get through.
@@ -148,7 +165,16 @@ pub struct Flight {
     due: VecDeque<Parcel>,
     /// Wait for another attempt.
     delayed: Vec<(Instant, Parcel)>,
+    /// In a request, or in two.
     flying: BTreeMap<ParcelId, Parcel>,
+    requests: BTreeMap<RequestId, requests::Request>,
+    next_request: RequestId,
+    hedged: u64,
+    /// Documents that were taken in a poorer form, by form.
+    poorer: [(&'static str, u64); 3],
+    hosts: Hosts,
+    /// What hosts said of their documents, not looked at yet: the next request goes out before that.
+    answered: VecDeque<(Parcel, Verdicts)>,
     writing: BTreeMap<ParcelId, Writing>,
     /// Copies on their way to the spool, and of which parcel.
     copies: BTreeMap<ParcelId, ParcelId>,
@@ -161,8 +187,20 @@ pub struct Flight {
     reading: Option<FrameSeq>,
     lanes: Lanes,
     health: Health,
+    pace: Pace,
     /// The request that tries out a server that is down.
     probe: Option<ParcelId>,
+    /// Requests that were answered item by item.
+    passes: u64,
+    /// When a document was taken last.
+    taken_at: Option<Instant>,
+    /// A body of more bytes (before compression) was too large for the server.
+    largest: Option<u32>,
+    /// Frames with a document that is suspected, and the passes when that began.
+    suspects: BTreeMap<FrameSeq, u64>,
+    /// Frames with documents in doubt.
+    doubts: BTreeMap<FrameSeq, Doubt>,
+    possible_duplicates: u64,
     /// What is not within a share (a frame, or a batch over its share) has saved up for slots, in percent of one.
     others_credit: usize,
     /// Whether the next one of these is a frame.
@@ -180,6 +218,12 @@ impl Flight {
     /// A sink with nothing on its way.
     pub fn new(config: FlightConfig) -> Flight {
         Flight {
+            hosts: Hosts::new(
+                config.hosts,
+                config.first_slots,
+                config.max_in_flight,
+                config.backoff,
+            ),
             config,
             settlement: Settlement::default(),
             next_parcel: 0,
@@ -189,6 +233,11 @@ impl Flight {
             due: VecDeque::new(),
             delayed: Vec::new(),
             flying: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            hedged: 0,
+            poorer: Stage::ALL.map(|stage| (stage.as_str(), 0)),
+            answered: VecDeque::new(),
             writing: BTreeMap::new(),
             copies: BTreeMap::new(),
             copies_from: None,
@@ -197,7 +246,14 @@ impl Flight {
             reading: None,
             lanes: Lanes::default(),
             health: Health::Up,
+            pace: Pace::default(),
             probe: None,
+            passes: 0,
+            taken_at: None,
+            largest: None,
+            suspects: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            possible_duplicates: 0,
             others_credit: 0,
             frames_turn: true,
             room: Room::Open,
@@ -211,6 +267,7 @@ impl Flight {
 
     /// A batch came from the reader; its budget share is its resident size.
     pub fn on_batch(&mut self, batch: Batch, now: Instant) {
+        self.pace.on_batch();
         let origin = Origin::Batch(batch.seq);
         let permit = batch.body.resident_bytes();
         if batch.body.documents() == 0 {
@@ -219,24 +276,40 @@ impl Flight {
             return;
         }
         self.settlement.open(origin, batch.body.documents());
-        let mut parcel = self.parcel(origin, batch.body, true, (permit, batch.share), now);
+        let parts = Parts::one(origin, batch.body.documents());
+        let mut parcel = self.parcel(parts, batch.body, true, (permit, batch.share), now);
         if batch.urgent {
             parcel.rest_by = now;
         }
         self.wait_for_slot(parcel);
     }
 
-    /// A frame is in the spool and unsent: found at the start. `lane` is the index it was held for.
-    pub fn on_frame_found(&mut self, frame: FrameSeq, lane: Option<&str>, now: Instant) {
+    /// A frame of so many bytes is in the spool: found at the start. `lane` is the index it was held for. What was in a request
+    /// before it was spooled (`was_sent`), and not refused for its index, may be stored.
+    pub fn on_frame_found(
+        &mut self,
+        frame: FrameSeq,
+        lane: Option<&str>,
+        bytes: u64,
+        was_sent: bool,
+        now: Instant,
+    ) {
         match lane {
-            None => self.frames.push_back(frame),
-            Some(index) => self.lanes.on_found(index, frame, now),
+            None => {
+                if was_sent {
+                    self.remember_doubt(frame, self.doubt_from(now));
+                }
+                self.frames.push_back(frame);
+            }
+            Some(index) => self.lanes.on_found(index, frame, bytes, now),
         }
     }
 
     /// The spool evicted a frame to make room; it was never in flight.
     pub fn on_frame_evicted(&mut self, frame: FrameSeq, now: Instant) {
         self.frames.retain(|waiting| *waiting != frame);
+        self.suspects.remove(&frame);
+        self.doubts.remove(&frame);
         self.lanes.on_gone(frame, now);
         self.evicted = Some(now);
     }
@@ -256,7 +329,10 @@ impl Flight {
             Some(body) => {
                 let origin = Origin::Frame(frame);
                 self.settlement.open(origin, body.documents());
-                let parcel = self.parcel(origin, body, true, (0, Share::Over), now);
+                let parts = Parts::one(origin, body.documents());
+                let mut parcel = self.parcel(parts, body, true, (0, Share::Over), now);
+                parcel.suspected = self.suspects.get(&frame).copied();
+                parcel.doubt = self.doubt_of(frame);
                 self.loaded.push_back(parcel);
             }
         }
@@ -280,15 +356,20 @@ impl Flight {
             return;
         };
         self.room = Room::Open;
+        self.suspect(frame, parcel.suspected);
+        self.remember_doubt(frame, parcel.doubt);
         match lane {
             None => self.frames.push_back(frame),
-            Some((index, problem)) => self.lanes.on_spooled(&index, frame, problem, at.now),
+            Some((index, problem)) => {
+                let bytes = parcel.original().bytes.len() as u64;
+                self.lanes.on_spooled(&index, (frame, bytes), problem, at.now);
+            }
         }
         self.rest_whole(parcel, Fate::Spooled, at.now);
     }
 
     /// A dead-letter write ended: synced, or `false` when the file is full. Then the documents are
-    /// sent again after a delay, to be refused again when there is room for them.
+    /// sent again after a delay, to be refused again when there is room for them; or they are dropped, if that was asked for.
     pub fn on_dead_lettered(&mut self, parcel: ParcelId, written: bool, at: Moment) {
         let Some(Writing::DeadLetter(parcel)) = self.writing.remove(&parcel) else {
             return;
@@ -296,34 +377,10 @@ impl Flight {
         self.dead_letter_full = !written;
         if written {
             self.rest_whole(parcel, Fate::DeadLettered, at.now);
+        } else if self.config.when_letters_full == WhenLettersFull::Drop {
+            self.rest_whole(parcel, Fate::DroppedAsRefused, at.now);
         } else {
             self.later(parcel, at);
-        }
-    }
-
-    /// The body of a request that is not answered.
-    pub fn body(&self, parcel: ParcelId) -> Option<&Body> {
-        self.flying.get(&parcel).map(|parcel| &parcel.body)
-    }
-
-    /// A request was answered, or failed on the way (the shell turns transport errors into
-    /// [`RequestVerdict::Retry`]).
-    pub fn on_answer(&mut self, parcel: ParcelId, verdict: RequestVerdict, at: Moment) {
-        let Some(parcel) = self.flying.remove(&parcel) else {
-            return;
-        };
-        let is_probe = self.probe == Some(parcel.id);
-        if is_probe {
-            self.probe = None;
-        }
-        match verdict {
-            RequestVerdict::Items(verdicts) => {
-                self.health = Health::Up;
-                self.on_verdicts(parcel, &verdicts, at);
-            }
-            RequestVerdict::Split(problem) => self.split(parcel, problem, at),
-            RequestVerdict::Retry(problem) => self.on_down(parcel, problem, false, is_probe, at),
-            RequestVerdict::Hold(problem) => self.on_down(parcel, problem, true, is_probe, at),
         }
     }
 
@@ -335,21 +392,36 @@ impl Flight {
 
     /// The process ends: everything in memory goes to the spool, nothing more is sent. Answers that
     /// come later are not looked at: what they stored will be found as duplicates.
-    pub fn on_shutdown(&mut self) {
+    pub fn on_shutdown(&mut self, at: Moment) {
+        while let Some((parcel, verdicts)) = self.answered.pop_front() {
+            self.on_verdicts(parcel, &verdicts, at);
+        }
         self.phase = Phase::Saving;
+        self.requests.clear();
         self.due.extend(std::mem::take(&mut self.flying).into_values());
         self.due.extend(self.delayed.drain(..).map(|(_, parcel)| parcel));
     }
 
     /// The next thing to do, if any.
-    pub fn poll(&mut self, now: Instant) -> Option<Action> {
+    pub fn poll(&mut self, at: Moment) -> Option<Action> {
+        let now = at.now;
         self.polled = Some(now);
-        if let Some(action) = self.actions.pop_front() {
-            return Some(action);
-        }
-        self.wake(now);
-        if let Some(action) = self.read(now).or_else(|| self.send(now)) {
-            return Some(action);
+        loop {
+            if let Some(action) = self.actions.pop_front() {
+                return Some(action);
+            }
+            self.wake(now);
+            let next = self
+                .read(now)
+                .or_else(|| self.hedge(at))
+                .or_else(|| self.send(now));
+            if next.is_some() {
+                return next;
+            }
+            let Some((parcel, verdicts)) = self.answered.pop_front() else {
+                break;
+            };
+            self.on_verdicts(parcel, &verdicts, at);
         }
         self.spill(now);
         self.copy(now);
@@ -368,6 +440,10 @@ impl Flight {
             .chain(self.lanes.next_deadline())
             .chain(down)
             .chain(self.room.until())
+            .chain(self.hosts.next_deadline())
+            .chain(self.hedge_due())
+            .chain(self.pace_due())
+            .chain(self.look_up_due())
             .chain(self.spill_due())
             .chain(self.copy_due());
         all.filter(|at| self.polled.is_none_or(|polled| *at > polled))
@@ -378,52 +454,6 @@ impl Flight {
     pub fn is_idle(&self) -> bool {
         let still = self.copies.is_empty() && self.reading.is_none() && self.actions.is_empty();
         still && self.parcels().next().is_none()
-    }
-
-    fn on_down(&mut self, mut parcel: Parcel, problem: Problem, hold: bool, is_probe: bool, at: Moment) {
-        let (until, attempt) = match &self.health {
-            // A request that was sent before the server was known to be down tells nothing new.
-            Health::Down { until, attempt, .. } if !is_probe => (*until, *attempt),
-            health => {
-                let attempt = if let Health::Down { attempt, .. } = health {
-                    attempt + 1
-                } else {
-                    1
-                };
-                (at.now + self.config.backoff.delay(attempt, at.random), attempt)
-            }
-        };
-        self.health = Health::Down {
-            until,
-            attempt,
-            problem,
-            hold,
-        };
-        parcel.attempt += 1;
-        self.delayed.push((until, parcel));
-    }
-
-    fn parcel(
-        &mut self,
-        origin: Origin,
-        body: Body,
-        whole: bool,
-        (permit, share): (u64, Share),
-        since: Instant,
-    ) -> Parcel {
-        self.next_parcel += 1;
-        Parcel {
-            id: self.next_parcel,
-            origin,
-            body,
-            whole,
-            attempt: 0,
-            sent: false,
-            permit,
-            share,
-            since,
-            rest_by: since + copies::REST_WAIT,
-        }
     }
 
     /// Gives room back, before the ack of the same documents is handed out: the ack wakes the reader, and
@@ -439,13 +469,9 @@ impl Flight {
 
     /// All documents of a parcel came to rest.
     fn rest_whole(&mut self, parcel: Parcel, fate: Fate, now: Instant) {
-        self.rest(
-            parcel.origin,
-            fate,
-            parcel.body.documents(),
-            parcel.body.source_bytes(),
-            now,
-        );
+        for (origin, documents, bytes) in parcel.sums() {
+            self.rest(origin, fate, documents, bytes, now);
+        }
         self.release(parcel.permit, parcel.share);
     }
 
@@ -461,6 +487,8 @@ impl Flight {
             Some(Settled::Batch(ack)) => self.actions.push_back(Action::Ack(ack)),
             Some(Settled::Frame(frame)) => {
                 self.lanes.on_gone(frame, now);
+                self.suspects.remove(&frame);
+                self.doubts.remove(&frame);
                 self.room.on_frame_done();
                 self.actions.push_back(Action::FrameDone(frame));
             }

@@ -4,6 +4,8 @@ pub mod alarms;
 pub mod client;
 pub mod encode;
 pub mod flight;
+pub mod hosts;
+pub mod reduce;
 pub mod response;
 pub mod schema;
 pub mod task;

@@ -1,21 +1,36 @@
 //! The answer to a `_bulk` request enters, one [`Verdict`] per document leaves.
 //!
-//! Verdicts go by error type before status: a flood-stage block answers 429 and is a hold, never
-//! congestion. Only 201 is accepted; a 200 `noop` was dropped by a server pipeline. An answer that
+//! Verdicts go by error type before status ([`table`]): a flood-stage block answers 429 and is a hold, never
+//! congestion. Only 201 is accepted; a 200 `noop` was dropped by a server pipeline; what went to the failure store of
+//! a data stream is there under an id that is not ours, so it counts as refused. An answer that
 //! is not a whole `_bulk` answer (HTML, empty, torn, a short item list) is *ambiguous*: the documents
 //! may be stored, and are sent again with the same ids.
+//!
+//! The answer is scanned while it comes ([`Scan`]): neither its bytes nor a tree are kept.
+
+mod audit;
+mod reason;
+mod scan;
+pub mod table;
 
 use crate::mutant::{self, Mutant};
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use std::borrow::Cow;
+pub use audit::{Diverted, Places};
+pub use reason::REASON_BYTES;
+pub use scan::Scan;
+use std::sync::Arc;
+use table::{FailureStore, ItemClass, RequestClass};
 
+/// The error type that we give to a request whose connection ended before its answer.
+pub const CONNECTION_BROKE: &str = "connection_broke";
+/// The error type that we give to what went to a failure store: the server calls it a success.
+pub const FAILURE_STORE: &str = "failure_store_used";
 /// The parameter that keeps answers small. `items.*.status` must be in it, or accepted items vanish
 /// from the list and positions are lost.
-pub const FILTER_PATH: &str = "filter_path=errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.failure_store";
-
-/// Reasons can quote whole documents (33 KB for an immense keyword); so much of them is kept.
-const REASON_BYTES: usize = 300;
+pub const FILTER_PATH: &str =
+    "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store";
+/// The same with the places of the documents, for [`Places`].
+pub const AUDIT_FILTER_PATH: &str = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,\
+     items.*.failure_store,items.*._index,items.*._id";
 
 /// What is to be done with one document.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,21 +42,23 @@ pub enum Verdict {
     /// Dropped by a pipeline of the server (200 `noop`).
     DroppedByServer,
     /// Not stored for want of capacity: again, later.
-    Retry(Problem),
+    Retry(Arc<Problem>),
     /// A fault of the document: it will never be stored as it is.
-    Refused(Problem),
+    Refused(Arc<Problem>),
     /// A fault of configuration or a block: keep, back off, alarm, never drop.
-    Hold(Problem),
+    Hold(Arc<Problem>),
 }
 
-/// Why.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Why. Documents with the same problem share it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Problem {
     /// HTTP status of the item or the request.
     pub status: u16,
     /// Elasticsearch's error type; empty when there was none.
     pub kind: String,
-    /// The first bytes of the reason. May quote the document: never log it unasked.
+    /// What the reason says of the fault, at most [`REASON_BYTES`] of it. Names fields of the document, and may quote
+    /// it in a way that nobody has seen yet: never log it unasked. Words of ours where nobody answered (status 0), and where a
+    /// whole request got 401: then it says which file to look at.
     pub reason: String,
 }
 
@@ -49,181 +66,119 @@ pub struct Problem {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RequestVerdict {
     /// A verdict per item follows.
-    Items(Vec<Verdict>),
+    Items(Verdicts),
     /// Nothing is known, or the server has no capacity: the same bytes again, later.
     Retry(Problem),
     /// The body is too large (413): halve it.
     Split(Problem),
+    /// Something in the body makes the server refuse all of it (400), and halves tell what: one id that is too long
+    /// does. Or something is wrong with all requests. A prefix of it may be stored.
+    Bisect(Problem),
     /// Credentials, rights, a proxy, a wrong path: keep everything, back off, alarm.
     Hold(Problem),
 }
 
-/// Judges an answer to a request of `documents` documents.
-pub fn judge(status: u16, body: &[u8], documents: usize) -> RequestVerdict {
-    match status {
-        200 => judge_items(body, documents),
-        413 => RequestVerdict::Split(problem_of(status, body)),
-        408 | 429 | 499 | 500..=599 => RequestVerdict::Retry(problem_of(status, body)),
-        _ => RequestVerdict::Hold(problem_of(status, body)),
+/// The verdicts on the documents of one request, in their order. Only those that were not simply
+/// accepted take memory.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Verdicts {
+    documents: usize,
+    others: Vec<(u32, Verdict)>,
+}
+
+impl Verdicts {
+    /// Bytes that it holds outside of itself, the problems aside.
+    #[cfg(test)]
+    fn held_bytes(&self) -> usize {
+        let Verdicts { documents: _, others } = self;
+        others.capacity() * size_of::<(u32, Verdict)>()
+    }
+
+    /// The verdict on the next document.
+    pub fn push(&mut self, verdict: Verdict) {
+        if verdict != Verdict::Accepted {
+            self.others.push((self.documents as u32, verdict));
+        }
+        self.documents += 1;
+    }
+
+    /// How many documents there are.
+    pub fn documents(&self) -> usize {
+        self.documents
+    }
+
+    /// The places and verdicts of those that were not accepted, in their order.
+    pub fn others(&self) -> &[(u32, Verdict)] {
+        &self.others
+    }
+
+    /// All verdicts in the order of the documents.
+    pub fn iter(&self) -> impl Iterator<Item = &Verdict> {
+        let mut others = self.others.iter().peekable();
+        (0..self.documents).map(move |at| {
+            let other = others.next_if(|(place, _)| *place as usize == at);
+            other.map_or(&Verdict::Accepted, |(_, verdict)| verdict)
+        })
     }
 }
 
-fn judge_items(body: &[u8], documents: usize) -> RequestVerdict {
-    let ambiguous = |reason: &str| {
-        RequestVerdict::Retry(Problem {
-            status: 200,
-            kind: "ambiguous_answer".into(),
-            reason: reason.into(),
-        })
-    };
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return ambiguous("the answer is not JSON");
+impl FromIterator<Verdict> for Verdicts {
+    fn from_iter<I: IntoIterator<Item = Verdict>>(all: I) -> Verdicts {
+        let mut verdicts = Verdicts::default();
+        all.into_iter().for_each(|verdict| verdicts.push(verdict));
+        verdicts
     }
-    match serde_json::from_slice::<Answer<'_>>(body) {
-        Err(_) => ambiguous("the answer is torn or not a bulk answer"),
-        Ok(answer) if answer.items.0.len() != documents => {
-            ambiguous("the answer has another number of items")
-        }
-        Ok(answer) => RequestVerdict::Items(answer.items.0),
+}
+
+/// Judges a whole answer to a request of `documents` documents.
+pub fn judge(status: u16, body: &[u8], documents: usize) -> RequestVerdict {
+    let mut scan = Scan::new(status, documents);
+    scan.push(body);
+    scan.finish()
+}
+
+/// The verdict on a request without an item list.
+fn judge_request(status: u16, error: Option<&ErrorBody>) -> RequestVerdict {
+    let problem = problem(status, error);
+    match table::of_request(status, error).class {
+        RequestClass::Retry => RequestVerdict::Retry(problem),
+        RequestClass::Split => RequestVerdict::Split(problem),
+        RequestClass::Bisect => RequestVerdict::Bisect(problem),
+        RequestClass::Hold => RequestVerdict::Hold(problem),
     }
 }
 
 /// The verdict on one item.
-fn judge_item(item: &Item<'_>) -> Verdict {
-    let problem = || Problem {
-        status: item.status,
-        kind: item
-            .error
-            .as_ref()
-            .map(|error| error.kind.to_string())
-            .unwrap_or_default(),
-        reason: item
-            .error
-            .as_ref()
-            .map(|error| cut(&error.reason))
-            .unwrap_or_default(),
-    };
-    let Some(error) = &item.error else {
-        return match item.status {
-            201 => Verdict::Accepted,
-            200 if item.result.as_deref() == Some("noop") => Verdict::DroppedByServer,
-            200..=299 => Verdict::DroppedByServer,
-            409 => Verdict::Duplicate,
-            429 | 500..=599 => Verdict::Retry(problem()),
-            401 | 403 | 404 => Verdict::Hold(problem()),
-            _ => Verdict::Refused(problem()),
-        };
-    };
-    match error.kind.as_ref() {
-        "version_conflict_engine_exception" if mutant::is(Mutant::ConflictRefused) => {
-            Verdict::Refused(problem())
+fn judge_item(status: u16, error: Option<&ErrorBody>, failure_store: FailureStore) -> Verdict {
+    let problem = || {
+        let mut problem = problem(status, error);
+        if failure_store == FailureStore::Used {
+            FAILURE_STORE.clone_into(&mut problem.kind);
         }
-        "version_conflict_engine_exception" => Verdict::Duplicate,
-        kind if is_hold(kind, &error.reason) && mutant::is(Mutant::HoldDropped) => Verdict::DroppedByServer,
-        kind if is_hold(kind, &error.reason) => Verdict::Hold(problem()),
-        _ => match item.status {
-            429 | 500..=599 => Verdict::Retry(problem()),
-            401 | 403 | 404 => Verdict::Hold(problem()),
-            _ => Verdict::Refused(problem()),
-        },
+        Arc::new(problem)
+    };
+    match table::of_item(status, error, failure_store).class {
+        ItemClass::Duplicate if mutant::is(Mutant::ConflictRefused) => Verdict::Refused(problem()),
+        ItemClass::Hold if mutant::is(Mutant::HoldDropped) => Verdict::DroppedByServer,
+        ItemClass::Accepted => Verdict::Accepted,
+        ItemClass::Duplicate => Verdict::Duplicate,
+        ItemClass::Dropped => Verdict::DroppedByServer,
+        ItemClass::Retry => Verdict::Retry(problem()),
+        ItemClass::Refused => Verdict::Refused(problem()),
+        ItemClass::Hold => Verdict::Hold(problem()),
     }
 }
 
-/// The closed list of configuration faults, by error type and, where a type serves several faults,
-/// by the shape of its reason (recorded from Elasticsearch 7.17 to 9.2 and OpenSearch 2 and 3).
-fn is_hold(kind: &str, reason: &str) -> bool {
-    match kind {
-        "cluster_block_exception"
-        | "index_closed_exception"
-        | "index_not_found_exception"
-        | "security_exception"
-        | "invalid_index_name_exception"
-        | "invalid_alias_name_exception" => true,
-        // Shard limit of the cluster.
-        "validation_exception" => reason.contains("maximum"),
-        "illegal_argument_exception" => {
-            reason.starts_with("pipeline with id [")
-                || reason.starts_with("no write index is defined for alias")
-                || reason.starts_with("only write ops with an op_type of create")
-                || reason.contains("maximum normal shards open")
-                || reason.contains("maximum shards open")
-        }
-        _ => false,
-    }
+/// What a server says of an error: its type, and what its reason says of the fault.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct ErrorBody {
+    kind: String,
+    reason: String,
 }
 
-fn problem_of(status: u16, body: &[u8]) -> Problem {
-    #[derive(Deserialize)]
-    struct Whole<'a> {
-        #[serde(borrow)]
-        error: Option<ErrorBody<'a>>,
-    }
-    let error = serde_json::from_slice::<Whole<'_>>(body)
-        .ok()
-        .and_then(|whole| whole.error);
-    let (kind, reason) = match error {
-        Some(error) => (error.kind.into_owned(), cut(&error.reason)),
-        None => (String::new(), String::new()),
-    };
+fn problem(status: u16, error: Option<&ErrorBody>) -> Problem {
+    let ErrorBody { kind, reason } = error.cloned().unwrap_or_default();
     Problem { status, kind, reason }
-}
-
-fn cut(reason: &str) -> String {
-    reason[..reason.floor_char_boundary(REASON_BYTES)].to_owned()
-}
-
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(borrow)]
-    items: Verdicts<'a>,
-}
-
-/// The item list, judged while it is read: no tree is kept.
-struct Verdicts<'a>(Vec<Verdict>, std::marker::PhantomData<&'a ()>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Verdicts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Items;
-        impl<'de> Visitor<'de> for Items {
-            type Value = Vec<Verdict>;
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("a list of items")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                let mut verdicts = Vec::new();
-                while let Some(Action { create }) = items.next_element::<Action<'de>>()? {
-                    verdicts.push(judge_item(&create));
-                }
-                Ok(verdicts)
-            }
-        }
-        deserializer
-            .deserialize_seq(Items)
-            .map(|verdicts| Verdicts(verdicts, std::marker::PhantomData))
-    }
-}
-
-#[derive(Deserialize)]
-struct Action<'a> {
-    #[serde(borrow, alias = "index")]
-    create: Item<'a>,
-}
-
-#[derive(Deserialize)]
-struct Item<'a> {
-    status: u16,
-    #[serde(borrow)]
-    result: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    error: Option<ErrorBody<'a>>,
-}
-
-#[derive(Deserialize)]
-struct ErrorBody<'a> {
-    #[serde(rename = "type", borrow, default)]
-    kind: Cow<'a, str>,
-    #[serde(borrow, default)]
-    reason: Cow<'a, str>,
 }
 
 #[cfg(test)]

@@ -4,26 +4,28 @@
 //! It decides nothing: every event becomes one call of [`Shipping`], and what that orders is done.
 //! Requests are futures inside this task, so that nothing outlives it.
 
+mod audit;
 pub mod shipping;
 mod status;
 
 pub use self::shipping::Ended;
 use self::shipping::{Clock, Order, Shipping};
 use super::alarms::{Alarm, Severity};
-use super::client::{Answer, Client};
-use super::flight::{FlightConfig, ParcelId};
+use super::client::{Answer, Bulk, Client};
+use super::flight::{FlightConfig, RequestId};
+use super::hosts::HostId;
 use crate::flow::budget::Budget;
-use crate::record::{Ack, Batch, Encoding};
+use crate::record::{Ack, Batch};
 use crate::sink::task as dead_letters;
 use crate::spool::protocol as spool;
 use crate::spool::segment::Found;
 use crate::sync::tokio::sync::{mpsc, watch};
 use crate::sync::{self, mpsc as std_mpsc, tokio};
 use crate::telemetry::board::Board;
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{self, AbortHandle, Abortable, Aborted, BoxFuture};
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::{error, info, warn};
@@ -58,26 +60,29 @@ enum Event {
     Batch(Option<Batch>),
     Spool(Option<spool::Report>),
     DeadLetter(Option<dead_letters::Report>),
-    Answer(ParcelId, Answer),
+    Answer(RequestId, Answer),
+    /// A request that nobody waits for any more has ended.
+    Forgotten,
     Deadline,
     Stop,
 }
 
 /// Where bodies are posted: the [`Client`], or what a test puts in its place.
 pub trait Post: Send + Sync + 'static {
-    /// Posts a body of `documents` documents. Never fails: an [`Answer`] says what went wrong.
-    fn post(&self, bytes: Bytes, encoding: Encoding, documents: usize)
-    -> impl Future<Output = Answer> + Send;
+    /// Posts a body to a host. Never fails: an [`Answer`] says what went wrong.
+    fn post(&self, host: HostId, bulk: Bulk) -> impl Future<Output = Answer> + Send;
+
+    /// Asks a host which documents (index and id) are there.
+    fn look_up(&self, host: HostId, names: Vec<(String, String)>) -> impl Future<Output = Answer> + Send;
 }
 
 impl Post for Client {
-    fn post(
-        &self,
-        bytes: Bytes,
-        encoding: Encoding,
-        documents: usize,
-    ) -> impl Future<Output = Answer> + Send {
-        Client::post(self, bytes, encoding, documents)
+    fn post(&self, host: HostId, bulk: Bulk) -> impl Future<Output = Answer> + Send {
+        Client::post(self, host, bulk)
+    }
+
+    fn look_up(&self, host: HostId, names: Vec<(String, String)>) -> impl Future<Output = Answer> + Send {
+        Client::look_up(self, host, names)
     }
 }
 
@@ -85,7 +90,8 @@ struct Task<C> {
     client: Arc<C>,
     shipping: Shipping,
     wiring: Wiring,
-    requests: FuturesUnordered<BoxFuture<'static, (ParcelId, Answer)>>,
+    requests: FuturesUnordered<Abortable<BoxFuture<'static, (RequestId, Answer)>>>,
+    aborts: BTreeMap<RequestId, AbortHandle>,
     batches_open: bool,
     spool_open: bool,
     dead_letters_open: bool,
@@ -95,7 +101,7 @@ struct Task<C> {
 pub async fn run<C: Post>(client: C, config: FlightConfig, wiring: Wiring, seed: u64) -> Ended {
     let mut task = Task::new(client, config, wiring, seed);
     loop {
-        task.execute();
+        task.execute().await;
         if task.shipping.is_done(clock().now) {
             return task.end();
         }
@@ -114,6 +120,7 @@ impl<C: Post> Task<C> {
             shipping,
             wiring,
             requests: FuturesUnordered::new(),
+            aborts: BTreeMap::new(),
             batches_open: true,
             spool_open: true,
             dead_letters_open: true,
@@ -132,7 +139,10 @@ impl<C: Post> Task<C> {
             ..
         } = &mut self.wiring;
         tokio::select! {
-            Some((parcel, answer)) = self.requests.next() => Event::Answer(parcel, answer),
+            Some(ended) = self.requests.next() => match ended {
+                Ok((request, answer)) => Event::Answer(request, answer),
+                Err(Aborted) => Event::Forgotten,
+            },
             report = spool_reports.recv(), if self.spool_open => Event::Spool(report),
             report = dead_letter_reports.recv(), if self.dead_letters_open => Event::DeadLetter(report),
             batch = batches.recv(), if self.batches_open => Event::Batch(batch),
@@ -159,52 +169,97 @@ impl<C: Post> Task<C> {
                 self.dead_letters_open = false;
                 error!("the dead-letter file's thread has ended: refused documents have no place to go");
             }
-            Event::Answer(parcel, answer) => self.shipping.on_answer(parcel, answer, clock()),
+            Event::Answer(request, answer) => {
+                self.aborts.remove(&request);
+                self.shipping.on_answer(request, answer, clock());
+            }
             Event::Stop => self.shipping.on_stop(clock()),
-            Event::Deadline => {}
+            Event::Deadline | Event::Forgotten => {}
         }
     }
 
     /// Does all that is due.
-    fn execute(&mut self) {
-        while let Some(order) = self.shipping.poll(clock()) {
-            match order {
-                Order::Send {
-                    parcel,
-                    bytes,
-                    encoding,
-                    documents,
-                } => {
-                    let client = Arc::clone(&self.client);
-                    let request = async move { (parcel, client.post(bytes, encoding, documents).await) };
-                    self.requests.push(Box::pin(request));
-                }
-                Order::Hush => self.requests.clear(),
-                Order::Spool(command) => {
-                    // Without a thread nothing is read and nothing has to be marked: frames stay where they are.
-                    if let Err(std_mpsc::SendError(spool::Command::Append { parcel, .. })) =
-                        self.wiring.spool.send(command)
-                    {
-                        let refused = spool::Report::Appended { parcel, frame: None };
-                        self.shipping.on_spool(refused, clock());
-                    }
-                }
-                Order::DeadLetter(command) => {
-                    if let Err(std_mpsc::SendError(dead_letters::Command::Append { parcel, .. })) =
-                        self.wiring.dead_letters.send(command)
-                    {
-                        let refused = dead_letters::Report::Appended {
-                            parcel,
-                            written: false,
-                            bytes: 0,
-                        };
-                        self.shipping.on_dead_letter(refused, clock());
-                    }
-                }
-                Order::Ack(ack) => (self.wiring.acked)(ack),
-                Order::Tell(alarm) => tell(&alarm),
+    async fn execute(&mut self) {
+        let mut is_sending = false;
+        loop {
+            if std::mem::take(&mut is_sending) && self.shipping.is_behind() {
+                self.let_go().await;
             }
+            let Some(order) = self.shipping.poll(clock()) else {
+                return;
+            };
+            is_sending = matches!(order, Order::Send { .. });
+            self.carry_out(order);
         }
+    }
+
+    /// Requests get on their way before something else takes this thread's time.
+    async fn let_go(&mut self) {
+        tokio::select! {
+            biased;
+            Some(ended) = self.requests.next() => {
+                let event = ended.map_or(Event::Forgotten, |(request, answer)| Event::Answer(request, answer));
+                self.on_event(event);
+            }
+            () = tokio::task::yield_now() => {}
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Send { request, host, bulk } => {
+                let client = Arc::clone(&self.client);
+                self.ask(
+                    request,
+                    async move { (request, client.post(host, bulk).await) }.boxed(),
+                );
+            }
+            Order::LookUp { request, host, names } => {
+                let client = Arc::clone(&self.client);
+                self.ask(
+                    request,
+                    async move { (request, client.look_up(host, names).await) }.boxed(),
+                );
+            }
+            Order::Forget(request) => {
+                if let Some(abort) = self.aborts.remove(&request) {
+                    abort.abort();
+                }
+            }
+            Order::Hush => {
+                self.requests.clear();
+                self.aborts.clear();
+            }
+            Order::Spool(command) => {
+                // Without a thread nothing is read and nothing has to be marked: frames stay where they are.
+                if let Err(std_mpsc::SendError(spool::Command::Append { parcel, .. })) =
+                    self.wiring.spool.send(command)
+                {
+                    let refused = spool::Report::Appended { parcel, frame: None };
+                    self.shipping.on_spool(refused, clock());
+                }
+            }
+            Order::DeadLetter(command) => {
+                if let Err(std_mpsc::SendError(dead_letters::Command::Append { parcel, .. })) =
+                    self.wiring.dead_letters.send(command)
+                {
+                    let refused = dead_letters::Report::Appended {
+                        parcel,
+                        written: false,
+                        bytes: 0,
+                    };
+                    self.shipping.on_dead_letter(refused, clock());
+                }
+            }
+            Order::Ack(ack) => (self.wiring.acked)(ack),
+            Order::Tell(alarm) => tell(&alarm),
+        }
+    }
+
+    fn ask(&mut self, request: RequestId, answer: BoxFuture<'static, (RequestId, Answer)>) {
+        let (answer, abort) = future::abortable(answer);
+        self.requests.push(answer);
+        self.aborts.insert(request, abort);
     }
 
     fn end(mut self) -> Ended {

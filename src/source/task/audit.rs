@@ -90,7 +90,7 @@ impl Instance {
     fn unread_at(&self, tail: &Tail<FileState>) -> Option<u64> {
         let read = tail.state.as_ref().map_or(0, FileState::read_offset);
         // Without an identity it waits for the end of its first line.
-        let more = tail.state.is_some() && (tail.compressed || tail.size > read);
+        let more = tail.state.is_some() && !tail.paused && (tail.compressed || tail.size > read);
         let inflated = match self.descriptors.get(&tail.key).map(|open| &open.source) {
             Some(files::Source::Gzip(file)) => file.inflated,
             _ => 0,

@@ -257,7 +257,7 @@ impl Container {
             waits |= instance.state.is_none();
             if instance.state.is_some() {
                 let lookup = lookup(&self.place, instance.restart(), desk);
-                instance.on_metadata(lookup, desk);
+                instance.on_metadata(lookup, &self.place, desk);
             }
         }
         if waits {
@@ -272,7 +272,7 @@ impl Container {
             .filter(|instance| instance.state.is_none())
         {
             let lookup = lookup(&self.place, instance.restart(), desk);
-            instance.on_metadata(lookup, desk);
+            instance.on_metadata(lookup, &self.place, desk);
         }
     }
 

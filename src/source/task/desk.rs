@@ -2,7 +2,7 @@
 //! folders, the counts.
 
 use super::Clock;
-use super::shares::Shares;
+use super::shares::{Paused, Shares};
 use crate::checkpoint::losses::{LossRecord, Losses};
 use crate::checkpoint::snapshot::{Entry, Loaded};
 use crate::checkpoint::tracker::Tracker;
@@ -76,6 +76,7 @@ pub(super) struct Desk {
     pub(super) watching: bool,
     pub(super) blocked: bool,
     pub(super) shares: Shares,
+    pub(super) paused: Paused,
     pub(super) counts: Counts,
     pub(super) read: u64,
     pub(super) handed_out: u64,
@@ -137,6 +138,7 @@ impl Desk {
             watching: false,
             blocked: false,
             shares: Shares::new(ROUND_BYTES, &config::RateLimit::default()),
+            paused: Paused::default(),
             counts: Counts::default(),
             read: 0,
             handed_out: 0,
@@ -156,6 +158,7 @@ impl Desk {
     pub(super) fn begin_turn(&mut self, clock: Clock) {
         self.now = clock.now;
         self.unix_ms = clock.unix_ms;
+        self.reader.set_read_time(clock.unix_ms);
         self.turns += 1;
     }
 

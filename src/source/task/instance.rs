@@ -95,7 +95,7 @@ impl Instance {
         self.chain.tails().is_empty()
     }
 
-    pub(super) fn on_metadata(&mut self, lookup: Lookup, desk: &mut Desk) {
+    pub(super) fn on_metadata(&mut self, lookup: Lookup, place: &Place, desk: &mut Desk) {
         let (metadata, state) = match lookup {
             Lookup::Known(metadata) => (metadata, "known"),
             Lookup::Off(metadata) => (metadata, "off"),
@@ -113,7 +113,9 @@ impl Instance {
             return;
         }
         self.metadata = state;
-        let fragment = fragment(&metadata, desk.layout);
+        let live = format!("{}/{}.log", place.path, self.restart());
+        let log_path = desk.folders.root.join(live);
+        let fragment = fragment(&metadata, &desk.layout, &log_path.to_string_lossy());
         match &mut self.state {
             Some(state) => state.fragment = fragment,
             None => {

@@ -1,5 +1,5 @@
-//! How much a container may read now, and what becomes of it: shares while the sink is slow, and rate
-//! limits.
+//! How much a container may read now, and what becomes of it: shares while the sink is slow, rate limits, and files that are
+//! paused.
 
 use super::BLOCKED_WAIT;
 use super::container::Place;
@@ -9,8 +9,16 @@ use super::instance::Instance;
 use crate::config;
 use crate::flow::fair::{Credit, Rounds};
 use crate::flow::rate::{RateLimits, Rates};
-use crate::record::Share;
-use std::time::Instant;
+use crate::reader::FileState;
+use crate::record::{FileId, Share};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A paused file is tried this often.
+const TRY_INTERVAL: Duration = Duration::from_secs(10);
+/// So much of it is read then.
+const TRY_BYTES: usize = 16 * 1024;
 
 /// What a container may do next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,6 +124,40 @@ impl Shares {
     }
 }
 
+/// Files of which the sink wants nothing more, since the index that they go to has used up its share of the spool.
+///
+/// Which index the next line goes to is known only when it is read (at midnight another one), so a little of each is tried
+/// now and then.
+#[derive(Debug, Default)]
+pub(super) struct Paused {
+    files: Arc<BTreeSet<FileId>>,
+    tried: BTreeMap<FileId, Instant>,
+}
+
+impl Paused {
+    /// The sink has said of which files it wants nothing.
+    pub(super) fn set(&mut self, files: Arc<BTreeSet<FileId>>) {
+        if !Arc::ptr_eq(&files, &self.files) {
+            self.tried.retain(|file, _| files.contains(file));
+            self.files = files;
+        }
+    }
+
+    /// At most how many bytes of a file may be read: nothing, a little, or all that the caller may. Only those that are tried
+    /// begin to wait anew.
+    fn limit(&mut self, file: FileId, limit: usize, now: Instant) -> Option<usize> {
+        if !self.files.contains(&file) {
+            return Some(limit);
+        }
+        let tried = self.tried.entry(file).or_insert(now);
+        if now.saturating_duration_since(*tried) < TRY_INTERVAL {
+            return None;
+        }
+        *tried = now;
+        Some(limit.min(TRY_BYTES))
+    }
+}
+
 impl Instance {
     /// Reads as much of the file at `at` as share and rate allow, at most `limit` bytes.
     pub(super) fn step_by_share(
@@ -127,6 +169,13 @@ impl Instance {
         credit: &mut Credit,
         desk: &mut Desk,
     ) -> Step {
+        let tail = &mut self.chain.tails_mut()[at];
+        let file = tail.state.as_ref().map(FileState::id);
+        let allowed = file.map_or(Some(limit), |file| desk.paused.limit(file, limit, desk.now));
+        tail.paused = allowed.is_none();
+        let Some(limit) = allowed else {
+            return Step::Withheld(desk.now + BLOCKED_WAIT);
+        };
         let (share, limit, discard) = match desk.shares.allowance(place, credit, limit, desk.now) {
             Allowance::Wait(until) => return Step::Withheld(until),
             Allowance::Read {

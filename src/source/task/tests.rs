@@ -25,6 +25,8 @@ struct Bench {
     saves: Receiver<(u64, Checkpoint)>,
     /// Documents that came, as (id, message).
     came: Vec<(String, String)>,
+    /// The last body that came.
+    text: Vec<u8>,
     /// How many of them in urgent batches.
     urgent: usize,
     acking: bool,
@@ -50,7 +52,7 @@ type Saves = Receiver<(u64, Checkpoint)>;
 fn setup(config: &config::Source, disk: &Disk, loaded: Loaded) -> (Source, mpsc::Receiver<Batch>, Saves) {
     let (batches, batches_out) = mpsc::channel(1000);
     let (saves, saves_out) = channel();
-    let layout = Layout {
+    let layout = Layout::Fluentd {
         message_key: MessageKey::Message,
         include_tag: false,
         label_dots: LabelDots::Replace,
@@ -112,6 +114,7 @@ impl Bench {
             batches,
             saves,
             came: Vec::new(),
+            text: Vec::new(),
             urgent: 0,
             acking: true,
             saving: true,
@@ -178,6 +181,7 @@ impl Bench {
         while let Ok(batch) = self.batches.try_recv() {
             let text = crate::codec::gzip::inflate(&batch.body).unwrap();
             self.came.extend(documents(&text));
+            self.text = text;
             self.urgent += if batch.urgent { batch.body.documents() } else { 0 };
             self.source.budget.give(batch.body.resident_bytes(), batch.share);
             self.unacked.push(Ack { batch: batch.seq });
@@ -767,6 +771,47 @@ fn while_the_sink_is_slow_a_loud_container_waits_and_a_quiet_one_is_read() {
     bench.turn();
 }
 
+/// Red when a paused file is read on, when it is never tried, or when its audit takes it for one that stands still.
+#[test]
+fn of_a_paused_file_a_little_is_read_now_and_then_and_others_are_read() {
+    let mut bench = Bench::new();
+    let begun = clock();
+    bench.log("0.log", 0..1);
+    bench.turn_at(begun);
+    let state = bench.source.containers.values().next().unwrap();
+    let file = state.instances[&0].chain.tails()[0].state.as_ref().unwrap().id();
+    bench.source.budget.set_paused(BTreeSet::from([file]));
+    bench.log("0.log", 1..3000);
+    let calm = bench.home.path().join("pods/shop_calm_u2/app");
+    fs::create_dir_all(&calm).unwrap();
+    fs::write(calm.join("0.log"), line(5000)).unwrap();
+    let read = |bench: &Bench| bench.source.desk.read as usize - line(0).len();
+    for second in 1..10 {
+        bench.turn_at(after(begun, second * 1000));
+    }
+    assert_eq!(read(&bench), line(5000).len());
+    for second in 10..60 {
+        bench.turn_at(after(begun, second * 1000));
+    }
+    let tried = read(&bench) - line(5000).len();
+    assert!((4 * 16_000..6 * 16_500).contains(&tried), "{tried}");
+    let tail = &bench
+        .source
+        .containers
+        .values()
+        .find(|container| !container.place.path.contains("calm"))
+        .unwrap()
+        .instances[&0]
+        .chain
+        .tails()[0];
+    assert!(tail.problem.is_none() && tail.standstill.is_none_or(|still| !still.told));
+    bench.source.budget.set_paused(BTreeSet::new());
+    for second in 60..70 {
+        bench.turn_at(after(begun, second * 1000));
+    }
+    assert_eq!(bench.came.len(), 3001);
+}
+
 /// A bench whose pods may give a thousand bytes a second, and a clock that stands at its start.
 fn limited(when_exceeded: config::WhenExceeded) -> (Bench, Clock) {
     let bench = Bench::with(|source| {
@@ -842,4 +887,30 @@ fn nothing_is_read_while_the_budget_is_used_up() {
     assert!(bench.source.desk.board.reader().blocked);
     bench.source.budget.give(64 << 20, Share::Within);
     bench.expect(3);
+}
+
+/// Red when the reader is not told when it reads, or the fragment not which file.
+#[test]
+fn documents_tell_the_live_file_and_the_time_of_reading() {
+    let mut bench = Bench::new();
+    let mut config = config::Config::default();
+    config.sink.elasticsearch.schema = config::Schema::Ecs;
+    let (limits, compressor) = (Limits::from(&config.batch), compressor(0));
+    bench.source.desk.reader = Reader::new(EncodeConfig::from(&config), limits, compressor, 1 << 20);
+    bench.source.desk.layout = EncodeConfig::from(&config).layout;
+    let before = clock().unix_ms;
+    bench.log("3.log.20260304-091510", 0..1);
+    bench.log("3.log", 1..2);
+    bench.until("both lines", |bench| bench.came.len() == 2);
+    let document = bench.text.split(|byte| *byte == b'\n').nth(1).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(document).unwrap();
+    let live = bench.path("3.log").display().to_string();
+    assert_eq!(document["log"]["file"]["path"], live.as_str());
+    let created = document["event"]["created"].as_str().unwrap();
+    let created = crate::codec::stamp::parse(created.as_bytes()).unwrap();
+    let created = created.secs as u64 * 1000 + u64::from(created.nanos) / 1_000_000;
+    assert!(
+        (before..=clock().unix_ms).contains(&created),
+        "{before} {created}"
+    );
 }

@@ -1,5 +1,6 @@
 //! Bodies enter as a group; frames under one sync, and what was evicted for them, leave.
 
+use super::places::Place;
 use super::{Active, Spool, is_full};
 use crate::disk::How;
 use crate::mutant::{self, Mutant};
@@ -59,8 +60,8 @@ struct Group<'a> {
 }
 
 impl Spool {
-    /// Appends bodies and syncs them together. Evictions that were needed are added to `evicted`. Gives
-    /// one outcome per body, in order.
+    /// Appends bodies and syncs them together, those of each place. Evictions that were needed are added to `evicted`.
+    /// Gives one outcome per body, in order.
     pub fn append(&mut self, parcels: &[Parcel<'_>], evicted: &mut Vec<Evicted>) -> Vec<Appended> {
         let items: Vec<Item<'_>> = parcels
             .iter()
@@ -79,16 +80,33 @@ impl Spool {
             failures: 0,
             evicted,
         };
-        self.write_all(&items, &mut group);
-        let again = std::mem::take(&mut group.failed);
-        if !again.is_empty() {
-            // Under the numbers that they have: should both copies survive, they count as one.
-            self.write_all(&again, &mut group);
+        if self.write_by_place(&items, &mut group) {
             // What lies behind the end of a segment that failed must not come back: best before anything is confirmed.
             // When it cannot be saved it is still only a repeat, which Elasticsearch knows by its ids.
             let _ = self.save_delivered();
         }
         group.outcomes
+    }
+
+    /// Writes bodies place by place. True when a segment has failed.
+    fn write_by_place<'a>(&mut self, items: &[Item<'a>], group: &mut Group<'a>) -> bool {
+        let mut has_failed = false;
+        let mut lanes: Vec<Option<&str>> = items.iter().map(|item| item.parcel.lane).collect();
+        lanes.sort_unstable();
+        lanes.dedup();
+        for lane in lanes {
+            let of_lane = |item: &&Item<'a>| item.parcel.lane == lane;
+            let items: Vec<Item<'a>> = items.iter().filter(of_lane).copied().collect();
+            self.turn_to(lane);
+            group.failures = 0;
+            self.write_all(&items, group);
+            let again = std::mem::take(&mut group.failed);
+            has_failed |= !again.is_empty();
+            // Under the numbers that they have: should both copies survive, they count as one.
+            self.write_all(&again, group);
+            group.failed.clear();
+        }
+        has_failed
     }
 
     /// Writes bodies one after the other, and syncs each segment that gets some of them.
@@ -203,7 +221,8 @@ impl Spool {
         loop {
             let reaped = self.reap();
             let free = self.free_bytes()?;
-            match self.index.plan(len, free) {
+            match self.index.plan(len, free, self.place != Place::Common) {
+                plan @ (Plan::Full | Plan::Evict(_)) if self.seal_others(plan, len, free) => {}
                 Plan::Full => return Ok(false),
                 Plan::Evict(_) if !may_evict => return Ok(false),
                 Plan::Evict(segment) => {
@@ -273,11 +292,16 @@ impl Spool {
 
     /// Ends the active segment, and gives back the room that it does not need.
     pub(super) fn seal_active(&mut self) {
-        if let Some(mut active) = self.active.take() {
-            let cut = active.file.cut(active.confirmed);
-            self.index
-                .on_sealed(active.number, cut.is_ok().then_some(active.confirmed));
-            self.saved.dirty = true;
+        if let Some(active) = self.active.take() {
+            self.seal(active);
         }
+    }
+
+    /// Ends a segment, and gives back the room that it does not need.
+    pub(super) fn seal(&mut self, mut active: Active) {
+        let cut = active.file.cut(active.confirmed);
+        self.index
+            .on_sealed(active.number, cut.is_ok().then_some(active.confirmed));
+        self.saved.dirty = true;
     }
 }

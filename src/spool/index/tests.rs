@@ -19,7 +19,7 @@ fn segment(index: &mut Index, frames: u64) -> Vec<u64> {
 }
 
 fn segment_of(index: &mut Index, frames: u64, within: bool) -> Vec<u64> {
-    let Plan::Create { segment, allocate } = index.plan(frames * KIB, u64::MAX) else {
+    let Plan::Create { segment, allocate } = index.plan(frames * KIB, u64::MAX, false) else {
         panic!("no room")
     };
     index.on_created(segment, allocate);
@@ -73,19 +73,30 @@ fn a_segment_that_may_come_back_takes_no_room_and_is_kept_in_mind() {
 fn room_is_set_aside_until_quota_or_free_space_end() {
     let mut filled = index(WhenFull::Block);
     let mut last = filled.quota().segment_bytes;
-    while let Plan::Create { segment, allocate } = filled.plan(KIB, u64::MAX) {
+    while let Plan::Create { segment, allocate } = filled.plan(KIB, u64::MAX, false) {
         assert!(allocate <= last && allocate >= KIB);
         filled.on_created(segment, allocate);
         last = allocate;
     }
+    // What is left is for lanes alone.
+    let common = filled.bytes();
+    while let Plan::Create { segment, allocate } = filled.plan(KIB, u64::MAX, true) {
+        assert!((KIB..=2 * KIB).contains(&allocate), "{allocate}");
+        filled.on_created(segment, allocate);
+    }
+    assert!(
+        filled.bytes() >= common + 12 * KIB,
+        "{common} of {}",
+        filled.bytes()
+    );
     let all = filled.bytes() + filled.quota().reserve(filled.segments.len());
     assert!(all <= 128 * KIB && all > 120 * KIB, "{all}");
     let mut index = index(WhenFull::Block);
     let reserve = index.quota().reserve(1);
-    assert_eq!(index.plan(KIB, reserve + BLOCK - 1), Plan::Full);
+    assert_eq!(index.plan(KIB, reserve + BLOCK - 1, false), Plan::Full);
     let allocate = BLOCK;
     assert_eq!(
-        index.plan(KIB, reserve + BLOCK),
+        index.plan(KIB, reserve + BLOCK, false),
         Plan::Create { segment: 1, allocate }
     );
 }
@@ -101,7 +112,7 @@ fn drop_oldest_never_takes_a_segment_of_which_a_frame_was_handed_out() {
         })
         .collect();
     index.take(frames[0][2]);
-    assert_eq!(index.plan(KIB, 0), Plan::Evict(2));
+    assert_eq!(index.plan(KIB, 0, false), Plan::Evict(2));
     let waiting = index.waiting_in(2);
     assert_eq!(
         waiting.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(),
@@ -109,10 +120,10 @@ fn drop_oldest_never_takes_a_segment_of_which_a_frame_was_handed_out() {
     );
     index.take(frames[1][0]);
     index.take(frames[2][0]);
-    assert_eq!(index.plan(KIB, 0), Plan::Full);
+    assert_eq!(index.plan(KIB, 0, false), Plan::Full);
     // Delivered, so that the others of its segment may be given up.
     index.on_done(frames[1][0]);
-    assert_eq!(index.plan(KIB, 0), Plan::Evict(2));
+    assert_eq!(index.plan(KIB, 0, false), Plan::Evict(2));
 }
 
 #[test]
@@ -156,7 +167,7 @@ fn what_is_found_keeps_its_place_and_is_evictable_when_it_was_never_sent() {
     index.on_segment_found(6, 10 * KIB, record.clone(), &[found(12)], |sequence| sequence < 9);
     index.on_segment_found(7, 10 * KIB, record.clone(), &[], |_| false);
     index.on_sequence_seen(12);
-    assert_eq!(index.plan(KIB, 0), Plan::Evict(6));
+    assert_eq!(index.plan(KIB, 0, false), Plan::Evict(6));
     assert_eq!((index.removable(), index.next_numbers()), (vec![7], (13, 8)));
     index.on_segment_unreadable(9, 10 * KIB, record);
     assert_eq!(index.removable(), [7]);

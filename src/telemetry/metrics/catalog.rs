@@ -235,6 +235,28 @@ pub(super) const METRICS: &[Metric] = &[
         Read::By("verdict", |s| named(s.board.sink.verdicts.iter().copied())),
     ),
     row(
+        "longshore_sink_diverted_documents_total",
+        "Documents that the server put elsewhere: under another id or index (seen where an answer was asked for that), or as a \
+         copy into a failure store.",
+        Read::By("what", |s| named(s.board.sink.diverted.iter().copied())),
+    ),
+    row(
+        "longshore_sink_poorer_documents_total",
+        "Documents that were refused and then taken in a poorer form: without a field (shelved), reduced, shortened.",
+        Read::By("form", |s| named(s.board.sink.poorer.iter().copied())),
+    ),
+    row(
+        "longshore_sink_hedged_requests_total",
+        "Requests with a body that another host did not answer in time.",
+        Read::One(|s| s.board.sink.hedged_requests),
+    ),
+    row(
+        "longshore_sink_possible_duplicates_total",
+        "Documents that were sent again after a request without an answer and taken, where ids cannot tell (data streams that roll \
+         over, ids of the server).",
+        Read::One(|s| s.board.sink.possible_duplicates),
+    ),
+    row(
         "longshore_sink_wire_bytes_total",
         "Bytes of request bodies as sent, after compression.",
         Read::One(|s| s.board.sink.wire_bytes),
@@ -248,6 +270,11 @@ pub(super) const METRICS: &[Metric] = &[
         "longshore_sink_hold_frames",
         "Frames that wait for an index on hold. Beyond 100 indices the rest is summed as index=OTHER.",
         Read::By("index", holds),
+    ),
+    row(
+        "longshore_sink_insecure",
+        "1 for what the config allows although others can read or change it on the way: secrets_over_http, certificates_unchecked.",
+        Read::By("what", |s| named(s.facts.exposures.iter().map(|what| (*what, 1)))),
     ),
     row(
         "longshore_dead_letter_bytes",

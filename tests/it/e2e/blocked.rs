@@ -1,12 +1,14 @@
 //! One index takes no writes for a while; the lines of the other one keep arriving meanwhile.
 
 use super::{DAY_NS, MORNING_NS, Scene, Talker};
+use crate::traffic::tell;
 use longshore_kit::simkubelet::Node;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// So long the index is blocked: many probes of the agent fall into it.
-const BLOCKED_FOR: Duration = Duration::from_secs(20);
+/// So long the index is blocked, in seconds, so that many probes of the agent fall into it: `tests/run --long` says 60.
+const BLOCKED_ENV: &str = "LONGSHORE_BLOCKED_SECONDS";
+const BLOCKED_FOR: u64 = 10;
 /// Lines of each kind that are written at once; the next ones come when these have arrived.
 const ROUND: u64 = 20;
 
@@ -14,6 +16,8 @@ const ROUND: u64 = 20;
 /// (`judge_item`).
 #[test]
 fn e2e_blocked_index_stops_no_other() {
+    let seconds = std::env::var(BLOCKED_ENV).map_or(BLOCKED_FOR, |text| text.parse().expect(BLOCKED_ENV));
+    let blocked_for = Duration::from_secs(seconds);
     let mut scene = Scene::new("blocked");
     // So little that held documents in memory would soon stop the reader.
     scene.lodging.config["memory"] = json!({"in_flight": "64KiB"});
@@ -43,7 +47,7 @@ fn e2e_blocked_index_stops_no_other() {
         });
         scene.es.refresh(&open);
         assert_eq!(scene.es.count(&open), in_open, "arrived during the block");
-        if begun.elapsed() >= BLOCKED_FOR {
+        if begun.elapsed() >= blocked_for {
             assert_eq!(in_both, in_open);
             break total;
         }
@@ -55,7 +59,14 @@ fn e2e_blocked_index_stops_no_other() {
     });
 
     scene.es.block_write(&blocked, false);
+    let unblocked = Instant::now();
     let status = agent.wait_until_delivered(total);
+    tell(&format!(
+        "blocked: one of two indices for {seconds} s, {} lines for each: the other one had all of its own each time, the \
+         blocked one {:.1} s after the end",
+        to_open.lines,
+        unblocked.elapsed().as_secs_f64()
+    ));
     status.assert_nothing_lost();
     assert_eq!(status.ledger("acked"), total);
     agent.terminate().assert_clean();

@@ -45,7 +45,7 @@ mod strict_json;
 
 pub use bulk::Op;
 pub use direct::{DirectElasticsearch, Outlet};
-pub use faults::{BlockKind, CustomFate, Fates, Fault, Item, ItemFate, Odds, Refused, SourceTest};
+pub use faults::{BlockKind, CustomFate, Fates, Fault, Item, ItemFate, Odds, Refused, Said, SourceTest};
 pub use store::{Document, Keeping};
 
 use faults::Script;
@@ -61,6 +61,10 @@ use std::time::Duration;
 pub type Arrival = dyn Fn(&str, &str, &[u8]) + Send + Sync;
 /// Answers `GET` on a path of the test's own: query in, JSON out.
 pub type Route = dyn Fn(&str) -> String + Send + Sync;
+
+/// Says whether a `_bulk` request is let in: its head (without status and sizes of the inflated body), and its body as it came
+/// over the wire.
+pub type Gatekeeper = dyn Fn(&Seen, &[u8]) -> bool + Send + Sync;
 
 /// A request as the server saw it (the last 4,096 are kept).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +227,11 @@ impl RudeElasticsearch {
     pub fn require_authorization(&self, header: &str) {
         self.shared
             .with_script(|script| script.authorization = Some(header.to_owned()));
+    }
+
+    /// Answers 401 to each `_bulk` request that this does not let in.
+    pub fn admit(&self, gatekeeper: impl Fn(&Seen, &[u8]) -> bool + Send + Sync + 'static) {
+        *lock(&self.shared.gatekeeper) = Some(Arc::new(gatekeeper));
     }
 
     /// Ends all stalls that are under way. (The fault that makes them stays: see [`clear_faults`](Self::clear_faults).)

@@ -1,8 +1,13 @@
 //! Real servers for end-to-end tests: `tests/stack` starts them (`tests/run e2e` calls it), this module speaks to them.
 //!
-//! A test asks for [`RealElasticsearch::shared`] and gets the server of the whole run. Tests keep apart by index names, not
-//! by servers: each takes its own [`RealElasticsearch::prefix`]. The client is small and blocking on purpose: one connection per
-//! request, no retries, every wait bounded, so that what a test sees is what the server said.
+//! A test asks for [`RealElasticsearch::shared`] and gets the server of the whole run, whichever product and version it is.
+//! Tests keep apart by index names, not by servers: each takes its own [`RealElasticsearch::prefix`]. A test whose faults would
+//! disturb others starts a [`RealServer`] for itself. The client is small and blocking on purpose: one connection per request,
+//! no retries, every wait bounded, so that what a test sees is what the server said.
+
+mod server;
+
+pub use server::{Kind, RealServer};
 
 use std::error::Error;
 use std::fmt;
@@ -82,6 +87,26 @@ impl RealElasticsearch {
         format!("http://{}", self.base.authority)
     }
 
+    /// Product and version, as the server tells them. (The builds of Elasticsearch 8 and 9 that tests use have no `GET /`.)
+    ///
+    /// # Panics
+    /// When it is none of [`Kind::ALL`].
+    pub fn kind(&self) -> Kind {
+        let is_opensearch = self.get("/").1.contains("\"opensearch\"");
+        let nodes = expect_ok("versions", &self.get("/_nodes?filter_path=nodes.*.version"));
+        let nodes = nodes["nodes"].as_object().into_iter().flatten();
+        let version: String = nodes.filter_map(|(_, node)| node["version"].as_str()).collect();
+        let major = version.split('.').next().unwrap_or_default();
+        match (is_opensearch, major) {
+            (false, "7") => Kind::Elasticsearch7,
+            (false, "8") => Kind::Elasticsearch8,
+            (false, "9") => Kind::Elasticsearch9,
+            (true, "2") => Kind::OpenSearch2,
+            (true, "3") => Kind::OpenSearch3,
+            _ => panic!("{} has an unknown version: {version}", self.url()),
+        }
+    }
+
     /// An index-name prefix that no other test, process or run has: `name-<pid>-<time>-<n>`.
     pub fn prefix(&self, name: &str) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -129,37 +154,29 @@ impl RealElasticsearch {
 
     /// Every document that searches see in `index` as `{"_id", "_index", "_source"}`, in index order.
     ///
-    /// It reads a point in time, page by page, so that documents arriving meanwhile neither repeat nor hide any.
+    /// It scrolls through a snapshot, page by page, so that documents arriving meanwhile neither repeat nor hide any. (Points in
+    /// time would do, too, but Elasticsearch and OpenSearch have different calls for them.)
     pub fn search_all(&self, index: &str) -> Vec<Value> {
-        let path = format!("/{index}/_pit?keep_alive=2m&ignore_unavailable=true");
-        let mut pit = match self.post(&path, "") {
-            (404, _) => return Vec::new(),
-            answer => expect_ok("open point in time", &answer)["id"].take(),
-        };
+        let path = format!("/{index}/_search?scroll=2m&ignore_unavailable=true&allow_no_indices=true");
+        let query = json!({"size": PAGE_SIZE, "sort": ["_doc"]}).to_string();
+        let mut page = expect_ok("search", &self.post(&path, &query));
         let mut hits = Vec::new();
-        let mut after = Value::Null;
         loop {
-            let mut query = json!({
-                "size": PAGE_SIZE, "sort": ["_shard_doc"], "track_total_hits": false,
-                "pit": {"id": pit, "keep_alive": "2m"},
-            });
-            if !after.is_null() {
-                query["search_after"] = after;
+            assert_eq!(page["_shards"]["failed"], 0, "search: {page}");
+            let (next, found) = (page["_scroll_id"].take(), page["hits"]["hits"].take());
+            let scroll = json!({"scroll_id": next, "scroll": "2m"}).to_string();
+            match found {
+                Value::Array(found) if !found.is_empty() => {
+                    hits.extend(found.into_iter().map(identity_and_source));
+                    page = expect_ok("scroll", &self.post("/_search/scroll", &scroll));
+                }
+                _ => {
+                    // Without an index to search there is nothing to clear.
+                    let _cleared = self.delete("/_search/scroll", &json!({ "scroll_id": next }).to_string());
+                    return hits;
+                }
             }
-            let mut page = expect_ok("search", &self.post("/_search", &query.to_string()));
-            pit = page["pit_id"].take();
-            let Value::Array(found) = page["hits"]["hits"].take() else {
-                break;
-            };
-            let Some(last) = found.last() else { break };
-            after = last["sort"].clone();
-            hits.extend(found.into_iter().map(identity_and_source));
         }
-        expect_ok(
-            "close point in time",
-            &self.delete("/_pit", &json!({ "id": pit }).to_string()),
-        );
-        hits
     }
 
     /// Blocks or unblocks writes to `index`: each item then answers 403 `cluster_block_exception`.

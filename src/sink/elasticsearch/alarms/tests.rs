@@ -3,8 +3,8 @@
 use super::*;
 use crate::flow::backoff::Backoff;
 use crate::record::{Batch, Body, Encoding, FileId, Keep, Row, Share};
-use crate::sink::elasticsearch::flight::{Action, FlightConfig, Moment, ParcelId};
-use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
+use crate::sink::elasticsearch::flight::{Action, FlightConfig, Ids, Moment, RequestId};
+use crate::sink::elasticsearch::response::{RequestVerdict, Verdict, Verdicts};
 
 /// A flight whose requests are answered by hand.
 struct Rig {
@@ -12,23 +12,33 @@ struct Rig {
     alarms: Alarms,
     now: Instant,
     batches: u64,
+    next: Option<RequestId>,
 }
 
 impl Rig {
     fn new() -> Rig {
         let backoff = Backoff::SERVER;
         let config = FlightConfig {
+            hosts: 1,
+            first_slots: 1,
             max_in_flight: 1,
             backlog_share: 50,
             compression: 0,
+            body_bytes: 1 << 20,
             memory: 1 << 20,
             backoff,
+            hedge_after: None,
+            lanes: true,
+            lane_bytes: 1 << 20,
+            when_letters_full: crate::config::WhenLettersFull::Block,
+            ids: Ids::Ours,
         };
         Rig {
             flight: Flight::new(config),
             alarms: Alarms::default(),
             now: Instant::now(),
             batches: 0,
+            next: None,
         }
     }
 
@@ -69,10 +79,10 @@ impl Rig {
 
     /// Does what the flight asks for; returns the request, if one is due. Lanes find room in the
     /// spool, what was never sent does not, and for the rest the disk is too slow.
-    fn poll(&mut self) -> Option<ParcelId> {
-        while let Some(action) = self.flight.poll(self.now) {
+    fn poll(&mut self) -> Option<RequestId> {
+        while let Some(action) = self.flight.poll(self.moment()) {
             match action {
-                Action::Send { parcel, .. } => return Some(parcel),
+                Action::Send { request, .. } => return Some(request),
                 Action::Spool { keep: Keep::Copy, .. } => {}
                 Action::Spool { parcel, lane, .. } => {
                     self.flight
@@ -99,13 +109,13 @@ impl Rig {
     /// Answers the next request, and tells what is told after that.
     fn answer(&mut self, verdict: RequestVerdict) -> Vec<Alarm> {
         let parcel = loop {
-            match self.poll() {
+            match self.next.take().or_else(|| self.poll()) {
                 Some(parcel) => break parcel,
                 None => self.now = self.flight.next_deadline().expect("something is due some time"),
             }
         };
         self.flight.on_answer(parcel, verdict, self.moment());
-        assert_eq!(self.poll(), None);
+        self.next = self.poll();
         self.look()
     }
 }
@@ -120,7 +130,7 @@ fn problem(status: u16, kind: &str) -> Problem {
 }
 
 fn items(verdict: Verdict) -> RequestVerdict {
-    RequestVerdict::Items(vec![verdict])
+    RequestVerdict::Items(Verdicts::from_iter([verdict]))
 }
 
 fn severities(alarms: &[Alarm]) -> Vec<Severity> {
@@ -140,9 +150,18 @@ fn an_outage_is_told_once_again_when_its_cause_changes_and_when_it_is_over() {
                 .is_empty()
         );
     }
-    let refused = rig.answer(RequestVerdict::Hold(problem(401, "security_exception")));
+    let why = Problem {
+        reason: "Look at sink.elasticsearch.auth.api_key_file (/key)".into(),
+        ..problem(401, "security_exception")
+    };
+    let refused = rig.answer(RequestVerdict::Hold(why));
     assert_eq!(severities(&refused), [Severity::Alarm]);
-    assert!(refused[0].text.contains("sink.elasticsearch.auth"), "{refused:?}");
+    assert!(
+        refused[0]
+            .text
+            .contains("sink.elasticsearch.auth.api_key_file (/key)"),
+        "{refused:?}"
+    );
     let over = rig.answer(items(Verdict::Accepted));
     assert_eq!(severities(&over), [Severity::Relief]);
 }
@@ -155,7 +174,7 @@ fn that_there_is_no_room_for_copies_is_told_once_and_again_after_ten_minutes() {
     let mut told = Vec::new();
     let begun = rig.now;
     while rig.now < begun + Duration::from_secs(900) {
-        while let Some(action) = rig.flight.poll(rig.now) {
+        while let Some(action) = rig.flight.poll(rig.moment()) {
             if let Action::Spool { parcel, .. } = action {
                 rig.flight.on_spooled(parcel, None, rig.moment());
             }
@@ -182,7 +201,9 @@ fn a_failure_on_the_way_is_told_in_our_own_words() {
 fn an_index_on_hold_is_named_with_the_fix_once_and_when_it_is_over() {
     let mut rig = Rig::new();
     rig.batch();
-    let held = rig.answer(items(Verdict::Hold(problem(400, "index_closed_exception"))));
+    let held = rig.answer(items(Verdict::Hold(
+        problem(400, "index_closed_exception").into(),
+    )));
     assert_eq!(severities(&held), [Severity::Alarm]);
     assert!(
         held[0].text.contains("index logs") && held[0].text.contains("open the index"),
@@ -190,8 +211,10 @@ fn an_index_on_hold_is_named_with_the_fix_once_and_when_it_is_over() {
     );
     rig.batch();
     assert!(
-        rig.answer(items(Verdict::Hold(problem(400, "index_closed_exception"))))
-            .is_empty()
+        rig.answer(items(Verdict::Hold(
+            problem(400, "index_closed_exception").into()
+        )))
+        .is_empty()
     );
     for frame in [1, 2, 3, 4] {
         rig.flight.on_frame_evicted(frame, rig.now);
@@ -223,10 +246,17 @@ fn every_block_has_a_fix_of_its_own() {
 fn a_full_dead_letter_file_is_told_once() {
     let mut rig = Rig::new();
     rig.batch();
-    let refused = || items(Verdict::Refused(problem(400, "document_parsing_exception")));
+    let refused = || {
+        items(Verdict::Refused(
+            problem(400, "document_parsing_exception").into(),
+        ))
+    };
+    // First it is sent again, reduced.
+    assert!(rig.answer(refused()).is_empty());
     let full = rig.answer(refused());
     assert_eq!(severities(&full), [Severity::Alarm]);
     assert!(full[0].text.contains("dead_letter.max_bytes"));
+    assert!(rig.answer(refused()).is_empty());
     assert!(rig.answer(refused()).is_empty());
 }
 
@@ -242,6 +272,35 @@ fn documents_that_a_pipeline_drops_are_told_with_their_number_once_a_minute() {
     rig.now += DROPPED_INTERVAL;
     assert!(dropped(&mut rig, 5)[0].text.contains("dropped 9 documents"));
     assert!(rig.look().is_empty());
+}
+
+/// Red when ids that are not ours are not told, or at each answer; or an index more than once.
+#[test]
+fn documents_that_a_pipeline_diverts_are_told() {
+    let mut rig = Rig::new();
+    let diverted = |ids, to: &str| Diverted {
+        ids,
+        indices: 1,
+        example: Some(("logs".to_owned(), to.to_owned())),
+    };
+    let told = |rig: &mut Rig, diverted| {
+        rig.alarms.on_diverted(diverted);
+        rig.look()
+    };
+    let first = told(&mut rig, diverted(3, "elsewhere"));
+    assert_eq!(severities(&first), [Severity::Alarm, Severity::Warning]);
+    assert!(first[0].text.contains("gave 3 documents ids"), "{first:?}");
+    assert!(first[1].text.contains("logs are in elsewhere"), "{first:?}");
+    assert!(told(&mut rig, diverted(4, "elsewhere")).is_empty());
+    rig.now += DROPPED_INTERVAL;
+    let later = told(&mut rig, diverted(5, "elsewhere"));
+    assert_eq!(severities(&later), [Severity::Alarm]);
+    assert!(later[0].text.contains("gave 9 documents ids"), "{later:?}");
+    let indices = |rig: &mut Rig, number: usize| told(rig, diverted(0, &format!("other-{number}"))).len();
+    assert_eq!(
+        (0..100).map(|number| indices(&mut rig, number)).sum::<usize>(),
+        MAX_OTHER_INDICES - 1
+    );
 }
 
 #[test]

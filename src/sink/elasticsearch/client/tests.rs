@@ -3,6 +3,9 @@
     reason = "a test writes the secrets that the client reads"
 )]
 
+mod phases;
+mod tls;
+
 use super::*;
 use crate::config::{Auth, Tls};
 use longshore_kit::rude_elasticsearch::{Fault, Odds, RudeElasticsearch};
@@ -28,15 +31,25 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
+fn one() -> Bulk {
+    Bulk {
+        bytes: Bytes::from_static(ONE),
+        encoding: Encoding::Identity,
+        documents: 1,
+        audit: false,
+    }
+}
+
 fn post(client: &Client) -> Answer {
-    block_on(client.post(Bytes::from_static(ONE), Encoding::Identity, 1))
+    block_on(client.post(0, one()))
 }
 
 fn problem(answer: Answer) -> Problem {
     match answer.verdict {
-        RequestVerdict::Retry(problem) | RequestVerdict::Hold(problem) | RequestVerdict::Split(problem) => {
-            problem
-        }
+        RequestVerdict::Retry(problem)
+        | RequestVerdict::Hold(problem)
+        | RequestVerdict::Split(problem)
+        | RequestVerdict::Bisect(problem) => problem,
         RequestVerdict::Items(items) => panic!("{items:?}"),
     }
 }
@@ -48,7 +61,7 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 fn stored(answer: &Answer) -> bool {
-    matches!(&answer.verdict, RequestVerdict::Items(items) if items.len() == 1)
+    matches!(&answer.verdict, RequestVerdict::Items(items) if items.documents() == 1)
 }
 
 #[test]
@@ -58,7 +71,7 @@ fn a_rotated_password_is_used_without_a_restart() {
     let auth = Auth {
         username: Some("shipper".into()),
         password_file: Some(password_file.clone()),
-        api_key_file: None,
+        ..Auth::default()
     };
     let client = Client::new(&Elasticsearch {
         auth,
@@ -68,12 +81,62 @@ fn a_rotated_password_is_used_without_a_restart() {
     server.require_authorization("Basic c2hpcHBlcjpvbGQ=");
     assert!(stored(&post(&client)));
     server.require_authorization("Basic c2hpcHBlcjpuZXc=");
-    assert_eq!(problem(post(&client)).status, 401);
+    let refused = problem(post(&client));
+    let file = format!(
+        "sink.elasticsearch.auth.password_file ({})",
+        password_file.display()
+    );
+    assert!(
+        refused.status == 401 && refused.reason.contains(&file),
+        "{refused:?}"
+    );
     fs::write(&password_file, "new\n").unwrap();
     assert!(stored(&post(&client)));
     // With the file gone, what was read last is used on.
     fs::remove_file(&password_file).unwrap();
     assert!(stored(&post(&client)));
+}
+
+/// Red without the age in `Client::session`: a password that still works is used until the server refuses it.
+#[test]
+fn a_secret_that_was_swapped_is_used_soon_although_the_old_one_still_works() {
+    let (server, folder) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
+    let token = write(folder.path(), "token", "old");
+    let client = Client::new(&Elasticsearch {
+        auth: Auth {
+            bearer_token_file: Some(token),
+            ..Auth::default()
+        },
+        ..config(&server.url())
+    })
+    .unwrap();
+    server.require_authorization("Bearer old");
+    assert!(stored(&post(&client)));
+    write(folder.path(), "token", "new");
+    assert!(stored(&post(&client)));
+    client.current().read -= SECRETS_AGE;
+    server.require_authorization("Bearer new");
+    assert!(stored(&post(&client)));
+    assert_eq!(server.requests(), 3);
+}
+
+/// Red without the age in `Client::session`: a name that has other addresses by now keeps its old ones as long as requests come.
+#[test]
+fn connections_end_at_their_age_and_new_ones_are_made() {
+    let server = RudeElasticsearch::start();
+    let client = Client::new(&config(&server.url())).unwrap();
+    // Connections belong to the runtime in which they were made.
+    block_on(async {
+        for _ in 0..3 {
+            assert!(stored(&client.post(0, one()).await));
+        }
+        assert_eq!(server.connections(), 1);
+        client.current().opened -= CONNECTION_LIFE;
+        for _ in 0..3 {
+            assert!(stored(&client.post(0, one()).await));
+        }
+    });
+    assert_eq!((server.connections(), server.requests()), (2, 6));
 }
 
 #[test]
@@ -90,12 +153,28 @@ fn an_api_key_goes_into_the_header_as_it_is() {
     };
     server.require_authorization("ApiKey c29tZTprZXk=");
     assert!(stored(&post(&Client::new(&with_key).unwrap())));
+    // As the server shows it, too: id and key.
     write(folder.path(), "key", "some:key\n");
+    assert!(stored(&post(&Client::new(&with_key).unwrap())));
+    write(folder.path(), "key", "some\u{7f}key\n");
     let error = Client::new(&with_key).unwrap_err().to_string();
     assert!(
-        error.contains("encoded") && !error.contains("some:key"),
+        error.contains("api_key_file") && !error.contains("some"),
         "{error}"
     );
+}
+
+#[test]
+fn a_rest_is_told_in_seconds_or_as_a_date_and_is_not_long() {
+    let rest = |text: &'static str| rest_of(Some(&HeaderValue::from_static(text)));
+    assert_eq!(rest("7"), Some(Duration::from_secs(7)));
+    assert_eq!(rest(" 100000 "), Some(MAX_REST));
+    assert_eq!(rest("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+    assert_eq!(rest("Fri, 21 Oct 2095 07:28:00 GMT"), Some(MAX_REST));
+    for nothing in ["", "-1", "soon", "1.5"] {
+        assert_eq!(rest(nothing), None, "{nothing}");
+    }
+    assert_eq!(rest_of(None), None);
 }
 
 #[test]
@@ -135,29 +214,15 @@ fn a_server_that_stalls_is_given_up_after_the_request_timeout() {
 }
 
 #[test]
-fn the_next_host_takes_over_within_the_same_call() {
-    let (off, server) = (RudeElasticsearch::start(), RudeElasticsearch::start());
-    off.off();
-    let mut both = config(&off.url());
-    both.hosts.push(HostUrl::parse(&server.url()).unwrap());
-    let client = Client::new(&both).unwrap();
-    for _ in 0..3 {
-        let answer = post(&client);
-        assert_eq!(
-            answer.host.as_ref().map(HostUrl::as_str),
-            Some(server.url().as_str())
-        );
-        assert!(stored(&answer));
-    }
-}
-
-#[test]
 fn a_plain_http_server_under_https_is_a_problem_and_a_wrong_ca_file_an_error() {
     let (server, folder) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
     let https = server.url().replace("http:", "https:");
     let ca = write(folder.path(), "ca.pem", include_str!("tests/ca.pem"));
     let tls = |ca: PathBuf| Elasticsearch {
-        tls: Tls { ca_file: Some(ca) },
+        tls: Tls {
+            ca_file: Some(ca),
+            ..Tls::default()
+        },
         ..config(&https)
     };
     let plain = problem(post(&Client::new(&tls(ca)).unwrap()));
@@ -202,7 +267,11 @@ fn a_probe_says_how_each_host_is() {
 #[test]
 fn what_a_health_answer_means() {
     let host = HostUrl::default();
-    let says = |status, body: &str| match describe(&host, status, body.as_bytes()) {
+    let auth = Auth {
+        api_key_file: Some("/secrets/key".into()),
+        ..Auth::default()
+    };
+    let says = |status, body: &str| match describe(&host, &auth, status, body.as_bytes()) {
         Ok(text) => format!("ok: {text}"),
         Err(problem) => format!("problem: {}", problem.reason),
     };
@@ -212,7 +281,7 @@ fn what_a_health_answer_means() {
     );
     for (status, body, expected) in [
         (200, "<html>", "proxy"),
-        (401, "{}", "credentials"),
+        (401, "{}", "auth.api_key_file (/secrets/key)"),
         (302, "", "redirects"),
         (503, "{}", "answers 503"),
     ] {

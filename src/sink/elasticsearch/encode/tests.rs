@@ -1,3 +1,5 @@
+mod schemas;
+
 use super::*;
 use crate::config::LabelDots;
 use crate::record::{Span, Stream};
@@ -5,7 +7,7 @@ use proptest::prelude::*;
 
 fn config(json: JsonMode) -> EncodeConfig {
     EncodeConfig {
-        layout: Layout {
+        layout: Layout::Fluentd {
             message_key: MessageKey::Message,
             include_tag: true,
             label_dots: LabelDots::Replace,
@@ -86,6 +88,54 @@ fn unusual_records_say_so() {
     assert_eq!(document["message"], "ab\u{fffd}");
     let expected = serde_json::json!({"flags": ["truncated", "replaced_utf8"], "skipped_bytes": 17});
     assert_eq!(document["longshore"], expected);
+}
+
+#[test]
+fn a_time_out_of_range_is_clamped_kept_and_flagged() {
+    let mut record = record(b"x");
+    record.stamp = stamp::parse(b"9999-01-01T00:00:00.5Z").unwrap();
+    let (action, document) = encode(config(JsonMode::Off), &record, b"9999-01-01T00:00:00.500000000Z");
+    assert_eq!(document["@timestamp"], "2262-04-11T23:47:16.000000000+00:00");
+    assert_eq!(action["create"]["_index"], "logstash-2262.04.11");
+    let expected =
+        serde_json::json!({"flags": ["time_clamped"], "timestamp": "9999-01-01T00:00:00.500000000Z"});
+    assert_eq!(document["longshore"], expected);
+}
+
+/// Whether bytes were checked before is chance: it hangs on the neighbours that were read with them.
+#[test]
+fn json_is_parsed_whoever_checked_its_bytes() {
+    let mut record = record(br#"{"level":"warn"}"#);
+    record.valid_utf8 = false;
+    let (_, document) = encode(config(JsonMode::Merge), &record, STAMP);
+    assert_eq!(document["level"], "warn");
+    record.message = b"{\"level\":\"\xff\"}";
+    let (_, document) = encode(config(JsonMode::Merge), &record, STAMP);
+    assert_eq!(document.get("level"), None);
+}
+
+#[test]
+fn a_dot_does_not_lead_into_our_fields() {
+    let message = br#"{"kubernetes.pod_name":"evil","kubernetes_":1,"message.x":2,"a.b":3}"#;
+    let (_, document) = encode(config(JsonMode::Merge), &record(message), STAMP);
+    let expected = serde_json::json!({"kubernetes.pod_name": "evil", "message.x": 2});
+    assert_eq!(document["parsed"], expected);
+    assert_eq!(
+        (&document["kubernetes_"], &document["a.b"]),
+        (&1.into(), &3.into())
+    );
+}
+
+/// Red when a server would refuse the document for a name of its own.
+#[test]
+fn names_of_the_server_stand_apart() {
+    let message = br#"{"_id":"5f1c","_doc_count":9,"_facility":"gelf"}"#;
+    let (_, document) = encode(config(JsonMode::Merge), &record(message), STAMP);
+    assert_eq!(
+        document["parsed"],
+        serde_json::json!({"_id": "5f1c", "_doc_count": 9})
+    );
+    assert_eq!(document["_facility"], "gelf");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What goes into the sink's state machine besides facts, and what comes out of it.
 
+use super::parcel::Parcel;
+use super::requests::RequestId;
 use crate::record::{Ack, Body, Encoding, Fate, FrameSeq, Keep, Origin, Share};
+use crate::sink::elasticsearch::hosts::HostId;
 use bytes::Bytes;
 use std::time::Instant;
 
@@ -37,7 +40,9 @@ pub enum Action {
     /// Post the bytes; answer with [`super::Flight::on_answer`].
     Send {
         /// To be given back with the answer.
-        parcel: ParcelId,
+        request: RequestId,
+        /// To whom.
+        host: HostId,
         /// What to post.
         bytes: Bytes,
         /// Whether it is gzip.
@@ -46,7 +51,11 @@ pub enum Action {
         documents: usize,
         /// Length of the text.
         inflated_len: u32,
+        /// Look the documents up instead: what is there is a duplicate, what is not is to be sent again.
+        looks_up: bool,
     },
+    /// Nobody waits for the answer to this request any more.
+    Forget(RequestId),
     /// Write the body to the spool; answer with [`super::Flight::on_spooled`] after the sync.
     Spool {
         /// To be given back.
@@ -90,4 +99,17 @@ pub struct Unsaved {
     pub documents: u64,
     /// Their source bytes.
     pub bytes: u64,
+}
+
+impl Unsaved {
+    /// Those of the parcel that came from batches: the others are in the spool.
+    pub(super) fn add(&mut self, parcel: &Parcel) {
+        let batches = parcel
+            .sums()
+            .filter(|(origin, ..)| matches!(origin, Origin::Batch(_)));
+        for (_, documents, bytes) in batches {
+            self.documents += documents as u64;
+            self.bytes += bytes;
+        }
+    }
 }

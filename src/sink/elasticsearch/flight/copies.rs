@@ -12,7 +12,7 @@
 //! use, and is done at once.
 
 use super::waiting::{FULL_PAUSE, Room};
-use super::{Action, Flight, Moment, Parcel, ParcelId, Phase};
+use super::{Action, Flight, Moment, Parcel, ParcelId, Parts, Phase};
 use crate::mutant::{self, Mutant};
 use crate::record::{Body, Fate, FrameSeq, Keep, Origin};
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ impl Flight {
 
     fn next_to_copy(&self, now: Instant) -> Option<(ParcelId, Body)> {
         let due = self.uncopied().find(|parcel| parcel.rest_by <= now)?;
-        Some((due.id, due.body.clone()))
+        Some((due.id, due.original().clone()))
     }
 
     /// When the next copy is due.
@@ -61,7 +61,7 @@ impl Flight {
     /// Bodies that rest nowhere, or are parts of a frame; and of which no copy is being made.
     fn uncopied(&self) -> impl Iterator<Item = &Parcel> {
         let uncopied = |parcel: &&Parcel| {
-            let kept = parcel.whole && matches!(parcel.origin, Origin::Frame(_));
+            let kept = parcel.kept().is_some();
             !kept && !self.copies.values().any(|of| *of == parcel.id)
         };
         let any = !mutant::is(Mutant::CopyForgotten);
@@ -75,8 +75,8 @@ impl Flight {
 
     /// A body leaves memory: it lies in the spool already, or its copy is on the way there. Gives it back otherwise.
     pub(super) fn leave(&mut self, parcel: Parcel, now: Instant) -> Option<Parcel> {
-        if let (Origin::Frame(frame), true) = (parcel.origin, parcel.whole) {
-            self.settlement.abandon(parcel.origin);
+        if let Some(frame) = parcel.kept() {
+            self.settlement.abandon(Origin::Frame(frame));
             self.put_back(frame, now);
             self.release(parcel.permit, parcel.share);
             return None;
@@ -107,11 +107,16 @@ impl Flight {
             }
             return true;
         };
-        let (documents, bytes) = (parcel.body.documents(), parcel.body.source_bytes());
-        let origin = std::mem::replace(&mut parcel.origin, Origin::Frame(frame));
+        let documents = parcel.body.documents();
+        let before: Vec<_> = parcel.sums().collect();
+        parcel.parts = Parts::one(Origin::Frame(frame), documents);
         parcel.whole = true;
+        let doubt = parcel.doubt;
         self.settlement.open(Origin::Frame(frame), documents);
-        self.rest(origin, Fate::Spooled, documents, bytes, at.now);
+        self.remember_doubt(frame, doubt);
+        for (origin, documents, bytes) in before {
+            self.rest(origin, Fate::Spooled, documents, bytes, at.now);
+        }
         true
     }
 }

@@ -4,15 +4,27 @@
 //! frame got through: its frames then leave oldest first like all others, and the lane ends with the
 //! last one. A refusal closes an open lane at once, with its frames still in it. Whatever becomes of
 //! the probe (answered, damaged, evicted, put back), the lane gets a new time.
+//!
+//! Frames of a lane lie in segments of its own ([`crate::spool::disk`]), so that a blocked index keeps no other frame's room:
+//! what is found to be for it in a frame of others moves there, and the frame is done when that is synced. Where there is no
+//! room, a frame that holds nothing else waits where it lies, until its next probe.
+//!
+//! A lane has a share of the spool. What comes for one that is full is still kept (it is in memory by then), but the files that
+//! it came from are *paused*: no more is read of them until the index takes documents again, but for a little now and then.
+//! When nothing of that is for an index on hold, the file goes on. So a blocked index neither fills the spool nor stops the
+//! lines of other indices.
 
 use crate::flow::backoff::Backoff;
-use crate::record::FrameSeq;
+use crate::record::{FileId, FrameSeq};
 use crate::sink::elasticsearch::response::Problem;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// When a lane tries again whose probe was put back unsent or unanswered.
 const PUT_BACK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Files that are remembered as paused, of all lanes. What is beyond is read on.
+const MAX_PAUSED: usize = 10_000;
 
 /// Whether frames of a lane may be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +38,13 @@ enum Gate {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Lane {
     frames: VecDeque<FrameSeq>,
+    /// Bytes of its frames, and all of them together.
+    sizes: BTreeMap<FrameSeq, u64>,
+    bytes: u64,
+    /// Those that lie in its own segments.
+    own: BTreeSet<FrameSeq>,
+    /// Files of which nothing more is wanted.
+    paused: BTreeSet<FileId>,
     gate: Gate,
     problem: Problem,
 }
@@ -56,12 +75,17 @@ pub(super) enum Probe {
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     lanes: BTreeMap<String, Lane>,
+    /// The paused files have changed.
+    changed: bool,
 }
 
 impl Lanes {
     /// A frame of a lane was found at the start: it may try at once.
-    pub(super) fn on_found(&mut self, index: &str, frame: FrameSeq, now: Instant) {
-        self.lane(index, now).frames.push_back(frame);
+    pub(super) fn on_found(&mut self, index: &str, frame: FrameSeq, bytes: u64, now: Instant) {
+        let lane = self.lane(index, now);
+        lane.frames.push_back(frame);
+        lane.add(frame, bytes);
+        lane.own.insert(frame);
     }
 
     /// Documents of an index were refused for now, first until `until`.
@@ -75,9 +99,17 @@ impl Lanes {
     }
 
     /// A side body is in the spool.
-    pub(super) fn on_spooled(&mut self, index: &str, frame: FrameSeq, problem: Problem, now: Instant) {
+    pub(super) fn on_spooled(
+        &mut self,
+        index: &str,
+        (frame, bytes): (FrameSeq, u64),
+        problem: Problem,
+        now: Instant,
+    ) {
         let lane = self.lane(index, now);
         lane.frames.push_back(frame);
+        lane.add(frame, bytes);
+        lane.own.insert(frame);
         lane.problem = problem;
     }
 
@@ -86,9 +118,52 @@ impl Lanes {
         self.end_if_empty(index);
     }
 
+    /// Whether a frame was written for this index, so that it lies in the lane's own segments.
+    pub(super) fn owns(&self, index: &str, frame: FrameSeq) -> bool {
+        let lane = self.lanes.get(index);
+        lane.is_some_and(|lane| lane.own.contains(&frame))
+    }
+
     /// A frame that holds nothing but documents of this index stays where it is.
-    pub(super) fn put_back(&mut self, index: &str, frame: FrameSeq, now: Instant) {
-        self.lane(index, now).frames.push_front(frame);
+    pub(super) fn keep(&mut self, index: &str, (frame, bytes): (FrameSeq, u64), now: Instant) {
+        let lane = self.lane(index, now);
+        lane.frames.push_front(frame);
+        lane.add(frame, bytes);
+    }
+
+    /// Documents of these files are on hold. Of files for a lane with `most` bytes or more nothing is wanted any more.
+    pub(super) fn pause(&mut self, index: &str, files: impl Iterator<Item = FileId>, most: u64) {
+        let paused: usize = self.lanes.values().map(|lane| lane.paused.len()).sum();
+        if let Some(lane) = self.lanes.get_mut(index)
+            && lane.bytes >= most
+            && lane.gate != Gate::Open
+        {
+            let before = lane.paused.len();
+            lane.paused.extend(files.take(MAX_PAUSED.saturating_sub(paused)));
+            self.changed |= lane.paused.len() != before;
+        }
+    }
+
+    /// All that a body had of these files was taken or refused for good: what comes next of them goes to another index than that
+    /// on hold, as when a day is over and with it the index of that day.
+    pub(super) fn resume(&mut self, files: &BTreeSet<FileId>) {
+        for lane in self.lanes.values_mut() {
+            let before = lane.paused.len();
+            lane.paused.retain(|file| !files.contains(file));
+            self.changed |= lane.paused.len() != before;
+        }
+    }
+
+    /// Whether any file is paused.
+    pub(super) fn has_paused(&self) -> bool {
+        self.lanes.values().any(|lane| !lane.paused.is_empty())
+    }
+
+    /// The paused files, when they have changed since the last call.
+    pub(super) fn take_paused(&mut self) -> Option<BTreeSet<FileId>> {
+        let lanes = self.lanes.values();
+        std::mem::take(&mut self.changed)
+            .then(|| lanes.flat_map(|lane| lane.paused.iter().copied()).collect())
     }
 
     /// The probe was answered. False when the frame is no probe.
@@ -124,7 +199,7 @@ impl Lanes {
         };
         let until = now + PUT_BACK_PAUSE;
         self.set_gate(&index, Gate::Held { until, attempt });
-        self.put_back(&index, frame, now);
+        self.lane(&index, now).frames.push_front(frame);
         true
     }
 
@@ -136,9 +211,14 @@ impl Lanes {
         }
         for lane in self.lanes.values_mut() {
             lane.frames.retain(|waiting| *waiting != frame);
+            lane.remove(frame);
         }
-        self.lanes
-            .retain(|_, lane| !lane.frames.is_empty() || matches!(lane.gate, Gate::Probing { .. }));
+        let changed = &mut self.changed;
+        self.lanes.retain(|_, lane| {
+            let stays = !lane.frames.is_empty() || matches!(lane.gate, Gate::Probing { .. });
+            *changed |= !stays && !lane.paused.is_empty();
+            stays
+        });
     }
 
     /// The first frame of a held lane whose time has come; it becomes the lane's probe.
@@ -223,6 +303,10 @@ impl Lanes {
     fn lane(&mut self, index: &str, until: Instant) -> &mut Lane {
         self.lanes.entry(index.to_owned()).or_insert_with(|| Lane {
             frames: VecDeque::new(),
+            sizes: BTreeMap::new(),
+            bytes: 0,
+            own: BTreeSet::new(),
+            paused: BTreeSet::new(),
             gate: Gate::Held { until, attempt: 1 },
             problem: Problem {
                 status: 0,
@@ -246,13 +330,32 @@ impl Lanes {
     fn set_gate(&mut self, index: &str, gate: Gate) {
         if let Some(lane) = self.lanes.get_mut(index) {
             lane.gate = gate;
+            if gate == Gate::Open {
+                self.changed |= !lane.paused.is_empty();
+                lane.paused.clear();
+            }
         }
     }
 
     fn end_if_empty(&mut self, index: &str) {
         let ended = |lane: &Lane| lane.frames.is_empty() && !matches!(lane.gate, Gate::Probing { .. });
-        if self.lanes.get(index).is_some_and(ended) {
-            self.lanes.remove(index);
+        if self.lanes.get(index).is_some_and(ended)
+            && let Some(lane) = self.lanes.remove(index)
+        {
+            self.changed |= !lane.paused.is_empty();
         }
+    }
+}
+
+impl Lane {
+    fn add(&mut self, frame: FrameSeq, bytes: u64) {
+        if self.sizes.insert(frame, bytes).is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    fn remove(&mut self, frame: FrameSeq) {
+        self.bytes -= self.sizes.remove(&frame).unwrap_or(0);
+        self.own.remove(&frame);
     }
 }

@@ -1,7 +1,9 @@
 //! What the state machine of the sink tells of itself.
 
 use super::{Flight, Health, Hold, Room, Unsaved};
-use crate::record::Origin;
+use crate::config::WhenLettersFull;
+use crate::record::FileId;
+use std::collections::BTreeSet;
 
 impl Flight {
     /// Whether whole requests get through.
@@ -17,6 +19,26 @@ impl Flight {
     /// Requests without an answer.
     pub fn flying(&self) -> usize {
         self.flying.len()
+    }
+
+    /// The files of which nothing more is wanted for now, when these have changed since the last call.
+    pub fn take_paused(&mut self) -> Option<BTreeSet<FileId>> {
+        self.lanes.take_paused()
+    }
+
+    /// Bodies that another host got, too, because one did not answer.
+    pub fn hedged(&self) -> u64 {
+        self.hedged
+    }
+
+    /// Documents that were taken although they may have been there under another index or id.
+    pub fn possible_duplicates(&self) -> u64 {
+        self.possible_duplicates
+    }
+
+    /// Documents that were taken in a poorer form, by form.
+    pub fn poorer(&self) -> &[(&'static str, u64)] {
+        &self.poorer
     }
 
     /// Frames that wait to be sent, those on hold aside.
@@ -47,7 +69,17 @@ impl Flight {
         stays + (self.config.memory / 16).max(1)
     }
 
-    /// True when the last dead letters found no room.
+    /// True when the next calls of [`Flight::poll`] take long: what was sent should be on its way before.
+    pub fn is_behind(&self) -> bool {
+        !self.answered.is_empty()
+    }
+
+    /// Whether refused documents are dropped then.
+    pub fn drops_refused(&self) -> bool {
+        self.config.when_letters_full == WhenLettersFull::Drop
+    }
+
+    /// Whether the last dead letters found no room.
     pub fn is_dead_letter_full(&self) -> bool {
         self.dead_letter_full
     }
@@ -56,13 +88,7 @@ impl Flight {
     /// are still in the spool.)
     pub fn unsaved(&self) -> Unsaved {
         let mut unsaved = self.unsaved;
-        for parcel in self
-            .parcels()
-            .filter(|parcel| matches!(parcel.origin, Origin::Batch(_)))
-        {
-            unsaved.documents += parcel.body.documents() as u64;
-            unsaved.bytes += parcel.body.source_bytes();
-        }
+        self.parcels().for_each(|parcel| unsaved.add(parcel));
         unsaved
     }
 }

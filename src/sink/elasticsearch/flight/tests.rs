@@ -5,11 +5,16 @@
     reason = "the model's clock starts at some moment"
 )]
 
+mod doubts;
+mod fleet;
+mod hedges;
+mod lanes;
 mod laws;
+mod refused;
 mod world;
 
 use super::*;
-use crate::sink::elasticsearch::response::Verdict;
+use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
 use std::time::Duration;
 use world::{World, config, problem};
 
@@ -18,17 +23,17 @@ fn world() -> World {
 }
 
 fn retry(_: &str, _: &str) -> Verdict {
-    Verdict::Retry(problem(429, "es_rejected_execution_exception"))
+    Verdict::Retry(problem(429, "es_rejected_execution_exception").into())
 }
 
 fn refuse(_: &str, _: &str) -> Verdict {
-    Verdict::Refused(problem(400, "document_parsing_exception"))
+    Verdict::Refused(problem(400, "document_parsing_exception").into())
 }
 
 /// Index `b` is blocked, everything else is taken.
 fn hold_b(index: &str, _: &str) -> Verdict {
     if index == "b" {
-        Verdict::Hold(problem(403, "cluster_block_exception"))
+        Verdict::Hold(problem(403, "cluster_block_exception").into())
     } else {
         Verdict::Accepted
     }
@@ -245,17 +250,49 @@ fn while_frames_are_evicted_what_is_within_its_share_waits_in_memory() {
 }
 
 #[test]
+fn a_server_that_says_when_to_come_again_is_not_asked_before() {
+    let mut world = World::new(config());
+    world.batch(&["a"]);
+    let (request, now) = (world.requests[0].id, world.moment().now);
+    world
+        .flight
+        .on_retry_after(request, Duration::from_secs(200), now);
+    world.fail(0, false, unavailable());
+    world.step_disks();
+    world.advance(Duration::from_secs(199));
+    assert!(world.requests.is_empty());
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.requests.len(), 1);
+    world.drain();
+}
+
+#[test]
+fn one_host_of_two_that_says_when_to_come_again_leaves_all_to_the_other() {
+    let mut world = World::new(FlightConfig { hosts: 2, ..config() });
+    world.batch(&["a"]);
+    let (request, host) = (world.requests[0].id, world.requests[0].host);
+    let now = world.moment().now;
+    world
+        .flight
+        .on_retry_after(request, Duration::from_secs(200), now);
+    world.fail(0, false, unavailable());
+    for _ in 0..6 {
+        world.advance_to_request();
+        assert_ne!(world.requests[0].host, host);
+        world.accept_all();
+        world.batch(&["a"]);
+    }
+    world.drain();
+}
+
+#[test]
 fn a_server_that_is_down_leaves_use_for_a_sixteenth_of_the_memory_beside_what_stays() {
     let mut world = World::new(FlightConfig {
         memory: 2000,
         ..config()
     });
     world.batch(&["a"]);
-    let one = world
-        .flight
-        .body(world.requests[0].parcel)
-        .unwrap()
-        .resident_bytes();
+    let one = world.flight.body(world.requests[0].id).unwrap().resident_bytes();
     assert_eq!(world.flight.ceiling(), 2000);
     world.fail(0, false, unavailable());
     for _ in 0..3 {
@@ -305,6 +342,146 @@ fn retried_documents_ride_again_alone_and_later() {
     assert_eq!(world.acked, [1]);
 }
 
+/// Red when each rides for itself, when the delay grows with each attempt, and when a body becomes larger than it may.
+#[test]
+fn what_a_server_has_no_room_for_rides_with_others_in_few_bodies() {
+    let mut world = World::new(FlightConfig {
+        compression: 1,
+        ..config()
+    });
+    let refuse_third = |world: &mut World| {
+        let mut count = 0;
+        world.answer(0, |index, id| {
+            count += 1;
+            if count % 3 == 0 {
+                retry(index, id)
+            } else {
+                Verdict::Accepted
+            }
+        });
+    };
+    for _ in 0..10 {
+        world.batch(&["a"; 9]);
+        refuse_third(&mut world);
+    }
+    let (begun, sent) = (world.now, world.sent);
+    let mut riding = Vec::new();
+    world.advance(Duration::from_millis(300));
+    while !world.requests.is_empty() {
+        riding.push(world.requests[0].documents.len());
+        refuse_third(&mut world);
+    }
+    // One that finds a slot before the others come goes alone; no more slots are there than two.
+    assert!(
+        riding.iter().sum::<usize>() == 30 && riding.len() <= 2,
+        "{riding:?}"
+    );
+    while world.advance_to_deadline() {
+        refuse_third(&mut world);
+    }
+    assert_eq!(world.acked.len(), 10);
+    let (took, requests) = (world.now - begun, world.sent - sent);
+    assert!(
+        took < Duration::from_secs(3) && requests < 12,
+        "{took:?}, {requests}"
+    );
+}
+
+/// Red when anything is given up after so many attempts or so much time.
+#[test]
+fn an_outage_of_three_days_loses_nothing_and_ends_within_a_minute() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut world = world();
+    let begun = world.now;
+    for hour in 1..=72 {
+        world.batch(&["a", "b", "a"]);
+        while world.now < begun + hour * HOUR {
+            world.step_disks();
+            match world.requests.is_empty() {
+                true => assert!(world.advance_to_deadline(), "nothing would try again"),
+                false => world.fail(0, false, unavailable()),
+            }
+        }
+    }
+    // One body each time, after 6 to 60 s.
+    let attempts = world.sent;
+    assert!((72 * 60..72 * 600).contains(&attempts), "{attempts}");
+    let back = world.now;
+    while world.stored.len() < 72 * 3 {
+        world.accept_all();
+        world.step_disks();
+        if world.requests.is_empty() && world.stored.len() < 72 * 3 {
+            assert!(world.advance_to_deadline());
+        }
+    }
+    assert!(
+        world.now - back <= Duration::from_secs(120),
+        "{:?}",
+        world.now - back
+    );
+    assert_eq!(
+        (world.acked.len(), world.lost.len(), world.dead.len()),
+        (72, 0, 0)
+    );
+    world.drain();
+}
+
+/// Red when the last few documents that find no room wait as long as bodies that find none (`Flight::ride_later`), and when
+/// they are sent that often to a server that takes nothing.
+#[test]
+fn the_last_that_rides_waits_little_while_others_are_taken() {
+    for is_open in [true, false] {
+        let mut world = world();
+        world.batch(&["a", "a"]);
+        let mut at = 0;
+        world.answer(0, |index, id| {
+            at += 1;
+            match at {
+                1 => Verdict::Accepted,
+                _ => retry(index, id),
+            }
+        });
+        let begun = world.now;
+        for _ in 0..40 {
+            assert!(world.advance_to_deadline());
+            world.answer(0, retry);
+            if is_open {
+                world.batch(&["b"]);
+                world.answer(0, |_, _| Verdict::Accepted);
+            }
+        }
+        let took = world.now - begun;
+        assert_eq!(took < Duration::from_secs(25), is_open, "{took:?}");
+        world.drain();
+    }
+}
+
+#[test]
+fn bodies_that_are_put_together_are_no_larger_than_others() {
+    let mut world = World::new(FlightConfig {
+        body_bytes: 200,
+        ..config()
+    });
+    for _ in 0..6 {
+        world.batch(&["a"; 3]);
+        let mut first = true;
+        world.answer(0, |index, id| match std::mem::take(&mut first) {
+            true => Verdict::Accepted,
+            false => retry(index, id),
+        });
+    }
+    world.advance(Duration::from_millis(300));
+    let mut together = Vec::new();
+    while !world.requests.is_empty() {
+        together.push(world.requests[0].documents.len());
+        world.answer(0, |_, _| Verdict::Accepted);
+    }
+    // A document has about 45 bytes with its action.
+    assert!(together.iter().all(|documents| *documents <= 4), "{together:?}");
+    assert!(together.contains(&4), "{together:?}");
+    world.drain();
+}
+
 #[test]
 fn delays_grow_while_a_body_is_retried() {
     let mut world = world();
@@ -346,6 +523,7 @@ fn a_refused_document_is_acked_after_the_dead_letter_is_synced() {
             Verdict::Accepted
         }
     });
+    world.answer(0, refuse);
     assert!(world.acked.is_empty());
     world.step_letters();
     assert_eq!(
@@ -364,6 +542,7 @@ fn parts_of_a_body_share_its_part_of_the_budget_and_give_back_what_they_do_not_n
         "id-2" => refuse("", ""),
         _ => Verdict::Accepted,
     });
+    world.answer(0, refuse);
     world.step_letters();
     let permits: Vec<u64> = world.flight.parcels().map(|parcel| parcel.permit).collect();
     assert!(
@@ -381,16 +560,42 @@ fn a_full_dead_letter_file_keeps_the_document_and_its_share_of_the_budget() {
     world.batch(&["a"]);
     for _ in 0..3 {
         world.answer(0, refuse);
+        world.answer(0, refuse);
         world.step_letters();
         assert!(world.flight.is_dead_letter_full() && world.acked.is_empty());
         assert_eq!((world.requests.len(), world.released_bytes), (0, 0));
-        world.advance_to_deadline();
+        world.advance_to_request();
     }
     world.letters_full = false;
+    world.answer(0, refuse);
     world.answer(0, refuse);
     world.step_letters();
     assert!(!world.flight.is_dead_letter_full());
     assert_eq!((world.acked.len(), world.dead.len()), (1, 1));
+}
+
+/// Red when it is kept all the same, or leaves without its reason (`Flight::on_dead_lettered`).
+#[test]
+fn what_a_full_dead_letter_file_has_no_room_for_is_dropped_where_that_is_asked_for() {
+    let mut world = World::new(FlightConfig {
+        when_letters_full: WhenLettersFull::Drop,
+        ..config()
+    });
+    world.letters_full = true;
+    world.batch(&["a", "a"]);
+    world.answer(0, |index, id| match id {
+        "id-1" => refuse(index, id),
+        _ => Verdict::Accepted,
+    });
+    world.answer(0, refuse);
+    world.step_letters();
+    assert!(world.flight.is_dead_letter_full() && world.flight.is_idle());
+    assert_eq!(
+        (world.acked.len(), world.dead.len(), world.stored.len()),
+        (1, 0, 1)
+    );
+    let dropped: Vec<_> = world.ledger.dropped().filter(|(_, bytes)| *bytes > 0).collect();
+    assert_eq!(dropped, [("dead_letter_full", world::SOURCE_BYTES)]);
 }
 
 #[test]
@@ -716,6 +921,72 @@ fn a_request_that_is_too_large_is_halved_down_to_the_document_that_is_refused() 
     world.drain();
 }
 
+fn bisect() -> RequestVerdict {
+    RequestVerdict::Bisect(problem(400, "action_request_validation_exception"))
+}
+
+/// Answers for ten minutes: requests with a document for an index in `bad` are refused as a whole.
+fn refuse_requests_with(world: &mut World, bad: &[&str]) -> usize {
+    let mut refused = 0;
+    let end = world.now + Duration::from_secs(600);
+    while world.now < end && !(world.flight.is_idle() && world.frames.is_empty()) {
+        match world.requests.front() {
+            Some(request) => {
+                let is_bad = |(index, _): &(String, String)| bad.contains(&index.as_str());
+                if request.documents.iter().any(is_bad) {
+                    refused += 1;
+                    world.fail(0, false, bisect());
+                } else {
+                    world.answer(0, |_, _| Verdict::Accepted);
+                }
+            }
+            None => drop(world.advance_to_deadline()),
+        }
+        world.step_disks();
+    }
+    refused
+}
+
+#[test]
+fn the_document_that_makes_a_server_refuse_whole_requests_is_found() {
+    let mut world = world();
+    let mut indices = vec!["a"; 1000];
+    indices[700] = "bad";
+    world.batch(&indices);
+    let refused = refuse_requests_with(&mut world, &["bad"]);
+    assert_eq!((world.stored.len(), world.dead.len()), (999, 1));
+    // Ten halvings, and the document once more.
+    assert!(refused <= 12, "{refused}");
+    world.drain();
+}
+
+/// Red when a single document is refused before anything else has passed.
+#[test]
+fn when_all_requests_are_refused_alike_nothing_is_given_up() {
+    let mut world = world();
+    world.batch(&["bad"; 100]);
+    world.batch(&["bad"]);
+    let refused = refuse_requests_with(&mut world, &["bad"]);
+    assert!(matches!(world.flight.health(), Health::Down { hold: true, .. }));
+    assert!(refused < 100, "{refused}");
+    assert_eq!((world.stored.len(), world.dead.len()), (0, 0));
+    world.drain();
+    assert_eq!((world.stored.len(), world.dead.len()), (101, 0));
+}
+
+/// A quiet node: nothing else tells whether it is the document.
+#[test]
+fn a_lone_suspect_waits_for_another_document_to_pass() {
+    let mut world = world();
+    world.batch(&["bad"]);
+    refuse_requests_with(&mut world, &["bad"]);
+    assert_eq!(world.dead.len(), 0);
+    world.batch(&["a"]);
+    refuse_requests_with(&mut world, &["bad"]);
+    assert_eq!((world.stored.len(), world.dead.len()), (1, 1));
+    world.drain();
+}
+
 #[test]
 fn a_body_that_cannot_be_taken_apart_rides_again_whole() {
     let mut world = world();
@@ -848,7 +1119,8 @@ fn a_copy_that_finds_no_room_leaves_its_body_to_be_written_itself() {
     let mut world = world();
     world.batch(&["a"]);
     assert!(world.advance_to_deadline());
-    world.flight.on_shutdown();
+    let moment = world.moment();
+    world.flight.on_shutdown(moment);
     world.settle();
     assert_eq!(world.spool_writes, 1);
     // What evicts nothing finds no room, what may do so does.
@@ -928,7 +1200,8 @@ fn at_the_end_bodies_in_flight_are_spooled_and_their_late_answers_change_nothing
         world.batch(&["a"]);
     }
     world.flight.on_stop();
-    world.flight.on_shutdown();
+    let moment = world.moment();
+    world.flight.on_shutdown(moment);
     world.settle();
     world.accept_all();
     assert!(world.acked.is_empty() && !world.flight.is_idle());
@@ -942,7 +1215,11 @@ fn at_the_end_bodies_in_flight_are_spooled_and_their_late_answers_change_nothing
 
 #[test]
 fn while_stopping_memory_is_sent_but_nothing_is_read_and_nothing_waits_for_another_attempt() {
-    let mut world = world();
+    // An answer without capacity takes half of the slots.
+    let mut world = World::new(FlightConfig {
+        max_in_flight: 4,
+        ..config()
+    });
     world.batch(&["a"]);
     world.answer(0, retry);
     world.batch(&["a"]);
@@ -963,7 +1240,8 @@ fn what_finds_no_place_at_the_end_is_told() {
     let mut world = world();
     world.spool_full = true;
     world.batch(&["a", "a"]);
-    world.flight.on_shutdown();
+    let moment = world.moment();
+    world.flight.on_shutdown(moment);
     world.settle();
     world.step_disks();
     assert!(world.flight.is_idle());
@@ -994,18 +1272,54 @@ fn bodies_without_documents_are_done_at_once() {
         },
         world.now,
     );
+    let at = world.moment();
     // The ack wakes the reader: it must find the room.
+    assert!(matches!(world.flight.poll(at), Some(Action::Release { .. })));
     assert!(matches!(
-        world.flight.poll(world.now),
-        Some(Action::Release { .. })
-    ));
-    assert!(matches!(
-        world.flight.poll(world.now),
+        world.flight.poll(at),
         Some(Action::Ack(Ack { batch: 99 }))
     ));
     world.flight.on_frame(99, Some(body), world.now);
-    assert!(matches!(
-        world.flight.poll(world.now),
-        Some(Action::FrameDone(99))
-    ));
+    assert!(matches!(world.flight.poll(at), Some(Action::FrameDone(99))));
+}
+
+#[test]
+fn while_one_host_fails_another_takes_its_bodies_at_once() {
+    let mut world = World::new(FlightConfig {
+        hosts: 2,
+        first_slots: 1,
+        ..config()
+    });
+    world.batch(&["a"]);
+    world.batch(&["a"]);
+    assert_eq!(hosts_of(&world), [0, 1]);
+    // The other one has its slot in use, so the first gets two more chances.
+    for expected in [vec![1, 0], vec![1, 0], vec![1]] {
+        let of_first = hosts_of(&world).iter().position(|host| *host == 0).unwrap();
+        world.fail(of_first, false, RequestVerdict::Retry(problem(0, "connect")));
+        assert_eq!(hosts_of(&world), expected);
+    }
+    world.answer(0, |_, _| Verdict::Accepted);
+    assert_eq!((hosts_of(&world), world.flight.health()), (vec![1], &Health::Up));
+    world.drain();
+    assert_eq!(world.frames.len(), 0, "nothing had to be spooled");
+}
+
+#[test]
+fn when_all_hosts_fail_the_server_is_down() {
+    let mut world = World::new(FlightConfig { hosts: 2, ..config() });
+    for _ in 0..12 {
+        world.batch(&["a"]);
+        if !world.requests.is_empty() {
+            world.fail(0, false, RequestVerdict::Retry(problem(0, "connect")));
+        }
+    }
+    assert!(matches!(world.flight.health(), Health::Down { .. }));
+    world.drain();
+    assert_eq!((world.stored.len(), world.flight.health()), (12, &Health::Up));
+}
+
+/// To whom the requests without an answer went.
+fn hosts_of(world: &World) -> Vec<usize> {
+    world.requests.iter().map(|request| request.host).collect()
 }

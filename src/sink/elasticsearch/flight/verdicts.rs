@@ -1,13 +1,22 @@
 //! What becomes of the documents of one answered body.
 
+use super::doubts::{self, Doubt};
 use super::lanes::Probe;
-use super::{Action, Flight, Moment, Parcel, Writing};
+use super::refused::Trial;
+use super::{Action, Flight, Health, Ids, Moment, Parcel, Writing};
 use crate::codec::body::{document, pick};
 use crate::codec::gzip::{self, Damaged};
-use crate::record::{Body, Fate, Origin};
+use crate::record::{Body, Fate, FileId, FrameSeq, Origin};
 use crate::sink::dead_letter;
-use crate::sink::elasticsearch::response::{Problem, Verdict};
-use std::collections::BTreeMap;
+use crate::sink::elasticsearch::response::{Problem, Verdict, Verdicts};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// Frames that are remembered as suspected. What is beyond is suspected anew, and takes longer.
+const MAX_SUSPECTS: usize = 1000;
+
+/// A server that takes no body of this size takes none: then it is not the size.
+const LEAST_BODY: u32 = 4096;
 
 /// The documents of a body by what is to be done with them.
 #[derive(Default)]
@@ -19,7 +28,7 @@ struct Sorted<'a> {
 }
 
 impl<'a> Sorted<'a> {
-    fn new(verdicts: &'a [Verdict]) -> Sorted<'a> {
+    fn new(verdicts: &'a Verdicts) -> Sorted<'a> {
         let mut sorted = Sorted::default();
         for (at, verdict) in verdicts.iter().enumerate() {
             match verdict {
@@ -45,7 +54,7 @@ impl<'a> Sorted<'a> {
     fn probe(&self) -> Probe {
         if !self.hold.is_empty() {
             Probe::Held
-        } else if self.resting.is_empty() && self.refused.is_empty() {
+        } else if self.resting.is_empty() {
             Probe::Unknown
         } else {
             Probe::Passed
@@ -60,14 +69,14 @@ impl<'a> Sorted<'a> {
 }
 
 /// A body and its text, for the time in which documents are picked out of it.
-struct Apart<'a> {
+pub(super) struct Apart<'a> {
     body: &'a Body,
     text: Vec<u8>,
     level: u8,
 }
 
 impl<'a> Apart<'a> {
-    fn new(body: &'a Body, level: u8) -> Result<Apart<'a>, Damaged> {
+    pub(super) fn new(body: &'a Body, level: u8) -> Result<Apart<'a>, Damaged> {
         Ok(Apart {
             body,
             text: gzip::inflate(body)?,
@@ -75,8 +84,16 @@ impl<'a> Apart<'a> {
         })
     }
 
+    pub(super) fn body(&self) -> &Body {
+        self.body
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Action line and source of a document.
-    fn lines(&self, at: usize) -> (&[u8], &[u8]) {
+    pub(super) fn lines(&self, at: usize) -> (&[u8], &[u8]) {
         let lines = document(self.body, &self.text, at);
         let split = memchr::memchr(b'\n', lines).unwrap_or(lines.len());
         (
@@ -85,7 +102,7 @@ impl<'a> Apart<'a> {
         )
     }
 
-    fn pick(&self, picked: &[usize]) -> Body {
+    pub(super) fn pick(&self, picked: &[usize]) -> Body {
         if picked.len() == self.body.documents() {
             return self.body.clone();
         }
@@ -101,14 +118,20 @@ impl<'a> Apart<'a> {
 }
 
 impl Flight {
-    pub(super) fn on_verdicts(&mut self, parcel: Parcel, verdicts: &[Verdict], at: Moment) {
+    pub(super) fn on_verdicts(&mut self, mut parcel: Parcel, verdicts: &Verdicts, at: Moment) {
         let sorted = Sorted::new(verdicts);
-        if let Origin::Frame(frame) = parcel.origin {
-            self.lanes
-                .on_probe(frame, sorted.probe(), self.config.backoff, at.now, at.random);
+        let (probe, backoff) = (sorted.probe(), self.config.backoff);
+        for frame in parcel.parts.frames() {
+            self.lanes.on_probe(frame, probe, backoff, at.now, at.random);
         }
+        let why = verdicts.others().iter().find_map(|(_, verdict)| match verdict {
+            Verdict::Retry(problem) => Some(&**problem),
+            _ => None,
+        });
+        let doubt = doubts::left(parcel.doubt, why);
         if !sorted.takes_apart() && !sorted.retry.is_empty() {
-            self.later(parcel, at);
+            parcel.doubt = doubt;
+            self.ride_later(parcel, at);
             return;
         }
         let apart = if sorted.takes_apart() {
@@ -121,28 +144,80 @@ impl Flight {
             })
         };
         match apart {
-            Ok(apart) => self.take_apart(&parcel, &apart, &sorted, at),
+            Ok(apart) => self.take_apart(&parcel, &apart, &sorted, doubt, at),
             // Nothing rests yet, so the whole body may ride again: the ids make that safe.
             Err(_) => self.later(parcel, at),
         }
     }
 
-    fn take_apart(&mut self, parcel: &Parcel, apart: &Apart<'_>, sorted: &Sorted<'_>, at: Moment) {
+    /// `doubt`: what is left of it for those that are sent again.
+    fn take_apart(
+        &mut self,
+        parcel: &Parcel,
+        apart: &Apart<'_>,
+        sorted: &Sorted<'_>,
+        doubt: Doubt,
+        at: Moment,
+    ) {
         let mut permit = parcel.permit;
         for (fate, picked) in &sorted.resting {
-            self.rest(parcel.origin, *fate, picked.len(), apart.bytes_of(picked), at.now);
+            if *fate == Fate::Accepted {
+                self.taken_at = Some(at.now);
+                self.on_taken(parcel, picked.len());
+                self.count_doubt(parcel, picked.len());
+            }
+            for (origin, picked) in parcel.parts.split(picked) {
+                self.rest(origin, *fate, picked.len(), apart.bytes_of(picked), at.now);
+            }
         }
         if !sorted.retry.is_empty() {
-            let child = self.child(parcel, apart.pick(&sorted.retry), &mut permit);
-            self.later(child, at);
+            let body = apart.pick(&sorted.retry);
+            let mut child = self.child(parcel, &sorted.retry, body, &mut permit);
+            child.trial = self.trial_of(parcel, &sorted.retry);
+            child.doubt = doubt;
+            if sorted.resting.is_empty() {
+                child.rides = parcel.rides;
+                self.ride_later(child, at);
+            } else {
+                self.ride(child, at);
+            }
         }
         if !sorted.refused.is_empty() {
-            self.dead_letter(parcel, apart, &sorted.refused, &mut permit, at);
+            self.refuse(parcel, apart, &sorted.refused, &mut permit, at);
+        }
+        if self.lanes.has_paused() {
+            self.resume_files(parcel, sorted);
         }
         if !sorted.hold.is_empty() {
-            self.hold(parcel, apart, &sorted.hold, &mut permit, at);
+            match parcel
+                .trial
+                .as_ref()
+                .map(|_| Apart::new(parcel.original(), self.config.compression))
+            {
+                Some(Ok(originals)) => self.hold(parcel, &originals, &sorted.hold, &mut permit, at),
+                Some(Err(_)) | None => self.hold(parcel, apart, &sorted.hold, &mut permit, at),
+            }
         }
         self.release(permit, parcel.share);
+    }
+
+    /// Files that are paused and had documents in this body, none of which is on hold, go on.
+    fn resume_files(&mut self, parcel: &Parcel, sorted: &Sorted<'_>) {
+        let body = &parcel.body;
+        let file_of = |row: &usize| body.files.get(body.rows.get(*row)?.file as usize).copied();
+        let resting = sorted.resting.iter().flat_map(|(_, picked)| picked);
+        let mut files: BTreeSet<FileId> = resting.filter_map(file_of).collect();
+        for (row, _) in &sorted.hold {
+            file_of(row).inspect(|file| {
+                files.remove(file);
+            });
+        }
+        self.lanes.resume(&files);
+    }
+
+    fn trial_of(&self, parcel: &Parcel, picked: &[usize]) -> Option<Trial> {
+        let trial = parcel.trial.as_ref()?;
+        trial.pick(picked, self.config.compression)
     }
 
     /// A whole request was too large: halves, or the end of a single document.
@@ -151,33 +226,88 @@ impl Flight {
             self.later(parcel, at);
             return;
         };
+        if parcel.body.documents() > 1 {
+            return self.halve(&parcel, &apart);
+        }
         let mut permit = parcel.permit;
-        let count = parcel.body.documents();
-        if count <= 1 {
-            self.dead_letter(&parcel, &apart, &[(0, &problem)], &mut permit, at);
+        self.refuse_whole(&parcel, &apart, &problem, &mut permit, at);
+        self.release(permit, parcel.share);
+    }
+
+    /// A whole request was refused for something in it that cannot be found.
+    fn refuse_for_good(&mut self, parcel: &Parcel, problem: &Problem, at: Moment) {
+        let Ok(apart) = Apart::new(&parcel.body, self.config.compression) else {
+            return self.later(parcel.clone(), at);
+        };
+        let mut permit = parcel.permit;
+        if parcel.body.documents() == 1 {
+            self.refuse_whole(parcel, &apart, problem, &mut permit, at);
         } else {
-            let all: Vec<usize> = (0..count).collect();
-            let (first, second) = all.split_at(count / 2);
-            for half in [second, first] {
-                let child = self.child(&parcel, apart.pick(half), &mut permit);
-                self.due.push_front(child);
-            }
+            let all: Vec<_> = (0..parcel.body.documents()).map(|row| (row, problem)).collect();
+            self.bury(parcel, &apart, &all, &mut permit, at);
         }
         self.release(permit, parcel.share);
     }
 
-    /// A parcel of some documents of `parcel`, with as much of its part of the budget as it needs.
-    fn child(&mut self, parcel: &Parcel, body: Body, permit: &mut u64) -> Parcel {
-        let part = body.resident_bytes().min(*permit);
-        *permit -= part;
-        let mut child = self.parcel(parcel.origin, body, false, (part, parcel.share), parcel.since);
-        child.attempt = parcel.attempt;
-        child.sent = parcel.sent;
-        child.rest_by = parcel.rest_by;
-        child
+    /// Two parcels in place of one, to be sent next.
+    pub(super) fn halve(&mut self, parcel: &Parcel, apart: &Apart<'_>) {
+        let mut permit = parcel.permit;
+        let all: Vec<usize> = (0..parcel.body.documents()).collect();
+        let (first, second) = all.split_at(all.len() / 2);
+        for half in [second, first] {
+            let mut child = self.child(parcel, half, apart.pick(half), &mut permit);
+            child.trial = self.trial_of(parcel, half);
+            self.due.push_front(child);
+        }
+        self.release(permit, parcel.share);
     }
 
-    fn dead_letter(
+    /// The server took a body for too large: what it takes is learned. It is forgotten with the process.
+    pub(super) fn on_too_large(&mut self, parcel: &Parcel) {
+        let less = parcel.body.inflated_len / 10 * 8;
+        let known = self.largest.unwrap_or(u32::MAX);
+        self.largest = Some(known.min(less).max(LEAST_BODY));
+    }
+
+    /// A whole request was refused for something in its body, or for a fault of all requests. Halves show which: the
+    /// first goes first, so that a fault of all requests is known after as many requests as there are halvings.
+    pub(super) fn bisect(&mut self, mut parcel: Parcel, problem: Problem, is_probe: bool, at: Moment) {
+        let since = *parcel.suspected.get_or_insert(self.passes);
+        for frame in parcel.parts.frames() {
+            self.suspect(frame, Some(since));
+        }
+        // Halves of what may be there already would double it, when only the server knows its ids.
+        let may_halve = self.config.ids != Ids::OfTheServer;
+        if parcel.body.documents() > 1 && may_halve {
+            if let Health::Down { until, .. } = &mut self.health
+                && is_probe
+            {
+                *until = at.now;
+            }
+            return self.split(parcel, problem, at);
+        }
+        // Twice, because a server that ends may say anything once.
+        let others_pass = self.passes > since;
+        if others_pass && parcel.attempt > 0 {
+            self.refuse_for_good(&parcel, &problem, at);
+        } else if others_pass {
+            self.later(parcel, at);
+        } else {
+            self.on_down(parcel, problem, true, is_probe, at);
+        }
+    }
+
+    /// Remembers that a frame has a document that is suspected, for the time in which it is not in memory.
+    pub(super) fn suspect(&mut self, frame: FrameSeq, since: Option<u64>) {
+        if let Some(since) = since
+            && self.suspects.len() < MAX_SUSPECTS
+        {
+            self.suspects.insert(frame, since);
+        }
+    }
+
+    /// Documents have their last place in the dead-letter file.
+    pub(super) fn bury(
         &mut self,
         parcel: &Parcel,
         apart: &Apart<'_>,
@@ -191,7 +321,7 @@ impl Flight {
             rows.extend(dead_letter::row(at.unix, action, source, *status, kind, reason));
         }
         let picked: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
-        let child = self.child(parcel, apart.pick(&picked), permit);
+        let child = self.child(parcel, &picked, apart.pick(&picked), permit);
         self.actions.push_back(Action::DeadLetter {
             parcel: child.id,
             rows,
@@ -200,7 +330,7 @@ impl Flight {
     }
 
     /// Moves documents on hold into the lanes of their indices.
-    fn hold(
+    pub(super) fn hold(
         &mut self,
         parcel: &Parcel,
         apart: &Apart<'_>,
@@ -208,6 +338,11 @@ impl Flight {
         permit: &mut u64,
         at: Moment,
     ) {
+        if !self.config.lanes {
+            let picked: Vec<usize> = held.iter().map(|(row, _)| *row).collect();
+            let child = self.child(parcel, &picked, apart.pick(&picked), permit);
+            return self.later(child, at);
+        }
         let mut by_index: BTreeMap<String, (&Problem, Vec<usize>)> = BTreeMap::new();
         for (row, problem) in held {
             let (index, _) = dead_letter::target(apart.lines(*row).0);
@@ -221,18 +356,30 @@ impl Flight {
         for (index, (problem, picked)) in by_index {
             let until = at.now + self.config.backoff.delay(1, at.random);
             self.lanes.on_held(&index, problem, until);
-            match parcel.origin {
-                // The frame holds nothing else: it stays where it is.
-                Origin::Frame(frame) if one_index && parcel.whole => {
-                    self.settlement.abandon(parcel.origin);
-                    self.lanes.put_back(&index, frame, at.now);
-                }
-                Origin::Frame(_) | Origin::Batch(_) => {
-                    let child = self.child(parcel, apart.pick(&picked), permit);
+            let body = parcel.original();
+            let files = picked.iter().filter_map(|row| {
+                let file = body.rows.get(*row)?.file;
+                body.files.get(file as usize).copied()
+            });
+            self.lanes.pause(&index, files, self.config.lane_bytes);
+            let frame = parcel.kept().filter(|_| one_index);
+            match frame {
+                // It lies in the lane's own segments already, and holds nothing else.
+                Some(frame) if self.lanes.owns(&index, frame) => self.stay(&index, frame, parcel, at.now),
+                _ => {
+                    let mut child = self.child(parcel, &picked, apart.pick(&picked), permit);
+                    child.whole = frame.is_some();
                     let action = self.write_spool(child, Some((index, problem.clone())));
                     self.actions.push_back(action);
                 }
             }
         }
+    }
+
+    /// A frame for an index on hold waits where it lies.
+    pub(super) fn stay(&mut self, index: &str, frame: FrameSeq, parcel: &Parcel, now: Instant) {
+        self.settlement.abandon(Origin::Frame(frame));
+        let bytes = parcel.original().bytes.len() as u64;
+        self.lanes.keep(index, (frame, bytes), now);
     }
 }

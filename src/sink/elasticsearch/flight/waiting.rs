@@ -1,8 +1,10 @@
 //! What waits in memory: which body is sent or read next, and which is pushed out to the spool.
 
 use super::copies::REST_WAIT;
+use super::verdicts::Apart;
 use super::{Action, Flight, Health, Moment, Parcel, ParcelId, Phase, Writing};
-use crate::record::{FrameSeq, Keep, Origin, Share};
+use crate::record::{FrameSeq, Keep, Share};
+use crate::sink::elasticsearch::hosts::HostId;
 use crate::sink::elasticsearch::response::Problem;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -64,19 +66,24 @@ impl Flight {
         let fresh = self.fresh.iter().chain(&self.over);
         let waiting = fresh.chain(&self.loaded).chain(&self.due);
         let delayed = self.delayed.iter().map(|(_, parcel)| parcel);
-        waiting.chain(delayed).chain(self.flying.values())
+        let answered = self.answered.iter().map(|(parcel, _)| parcel);
+        let known = self.flying.values().chain(answered);
+        waiting.chain(delayed).chain(known)
     }
 
     pub(super) fn in_memory_mut(&mut self, id: ParcelId) -> Option<&mut Parcel> {
         let fresh = self.fresh.iter_mut().chain(&mut self.over);
         let waiting = fresh.chain(&mut self.loaded).chain(&mut self.due);
         let delayed = self.delayed.iter_mut().map(|(_, parcel)| parcel);
-        let mut all = waiting.chain(delayed).chain(self.flying.values_mut());
+        let answered = self.answered.iter_mut().map(|(parcel, _)| parcel);
+        let known = self.flying.values_mut().chain(answered);
+        let mut all = waiting.chain(delayed).chain(known);
         all.find(|parcel| parcel.id == id)
     }
 
     /// Moves what has waited long enough.
     pub(super) fn wake(&mut self, now: Instant) {
+        self.hosts.wake(now);
         if self.room.until().is_some_and(|until| until <= now) {
             self.room = Room::Trying;
         }
@@ -106,7 +113,12 @@ impl Flight {
         if self.phase != Phase::Running || self.reading.is_some() || !self.loaded.is_empty() || !wanted {
             return None;
         }
+        // One that probes goes at any time.
+        if self.is_up() && !self.pace.may_go(now) {
+            return None;
+        }
         let frame = self.next_frame(now)?;
+        self.pace.on_frame();
         self.reading = Some(frame);
         Some(Action::ReadFrame(frame))
     }
@@ -117,21 +129,23 @@ impl Flight {
         if self.phase == Phase::Saving || !self.has_slot(now) {
             return None;
         }
-        let mut parcel = match self.due.pop_front() {
-            Some(parcel) => parcel,
-            None if self.is_up() && self.is_congested() => return None,
-            None => self.next_unsent()?,
+        let mut parcel = loop {
+            let parcel = match self.due.pop_front() {
+                Some(parcel) => parcel,
+                None if self.is_up() && self.is_congested() => return None,
+                None => self.next_unsent()?,
+            };
+            let ready = self.waited_for_look_up(parcel, now);
+            match ready.and_then(|parcel| self.fitting(parcel)) {
+                Some(parcel) => break self.with_others(parcel),
+                None => continue,
+            }
         };
         if !self.is_up() {
             self.probe = Some(parcel.id);
         }
-        let action = Action::Send {
-            parcel: parcel.id,
-            bytes: parcel.body.bytes.clone(),
-            encoding: parcel.body.encoding,
-            documents: parcel.body.documents(),
-            inflated_len: parcel.body.inflated_len,
-        };
+        let host = self.host_for(&parcel, now);
+        let action = self.post(&parcel, host, false, now);
         parcel.sent = true;
         self.flying.insert(parcel.id, parcel);
         Some(action)
@@ -161,14 +175,18 @@ impl Flight {
     /// A body found the spool full.
     pub(super) fn on_no_room(&mut self, parcel: Parcel, lane: Option<(String, Problem)>, at: Moment) {
         self.room = Room::full(at.now);
+        if let (Some((index, problem)), Some(frame)) = (&lane, parcel.kept()) {
+            // The lane may have ended meanwhile.
+            let until = at.now + self.config.backoff.delay(1, at.random);
+            self.lanes.on_held(index, problem, until);
+            self.stay(index, frame, &parcel, at.now);
+            return self.release(parcel.permit, parcel.share);
+        }
         if let Some((index, _)) = &lane {
             self.lanes.on_not_spooled(index);
         }
         if self.phase == Phase::Saving {
-            if let Origin::Batch(_) = parcel.origin {
-                self.unsaved.documents += parcel.body.documents() as u64;
-                self.unsaved.bytes += parcel.body.source_bytes();
-            }
+            self.unsaved.add(&parcel);
             self.release(parcel.permit, parcel.share);
         } else if lane.is_some() {
             self.later(parcel, at);
@@ -189,13 +207,15 @@ impl Flight {
     pub(super) fn write_spool(&mut self, parcel: Parcel, lane: Option<(String, Problem)>) -> Action {
         let index = lane.as_ref().map(|(index, _)| index.clone());
         let keep = match (parcel.sent, parcel.share) {
+            // It lies in the spool already: nothing has to leave for it.
+            _ if lane.is_some() && parcel.kept().is_some() => Keep::Copy,
             (true, _) => Keep::Sent,
             (false, Share::Within) => Keep::Within,
             (false, Share::Over) => Keep::Unsent,
         };
         let action = Action::Spool {
             parcel: parcel.id,
-            body: parcel.body.clone(),
+            body: parcel.original().clone(),
             lane: index,
             keep,
         };
@@ -225,10 +245,39 @@ impl Flight {
                     .map(|parcel| parcel.body.resident_bytes())
                     .sum();
                 let fits = self.flying.is_empty() || bytes < self.config.memory / 2;
-                fits && self.flying.len() < self.config.max_in_flight
+                fits && self.hosts.next(now, None).is_some()
             }
             Health::Down { until, .. } => self.flying.is_empty() && until <= now,
         }
+    }
+
+    /// When a frame may be read that may not now.
+    pub(super) fn pace_due(&self) -> Option<Instant> {
+        let waits = self.waiting_frames() > 0 || self.lanes.has_frames();
+        self.pace.next_deadline().filter(|_| waits && self.is_up())
+    }
+
+    /// The parcel, unless the server is known to take it for too large; then its halves are due.
+    fn fitting(&mut self, parcel: Parcel) -> Option<Parcel> {
+        let is_too_large = self
+            .largest
+            .is_some_and(|largest| parcel.body.inflated_len > largest);
+        if !is_too_large || parcel.body.documents() <= 1 {
+            return Some(parcel);
+        }
+        match Apart::new(&parcel.body, self.config.compression) {
+            Ok(apart) => self.halve(&parcel, &apart),
+            Err(_) => return Some(parcel),
+        }
+        None
+    }
+
+    /// Another host than that which did not answer it, if there is one; when all are left alone, the one that failed
+    /// longest ago.
+    fn host_for(&self, parcel: &Parcel, now: Instant) -> HostId {
+        let another = self.hosts.next(now, parcel.failed_on);
+        let any = another.or_else(|| self.hosts.next(now, None));
+        any.unwrap_or_else(|| self.hosts.least_recently_failed())
     }
 
     /// Too much waits for another attempt: the server has no capacity, or we have no room.
@@ -242,7 +291,7 @@ impl Flight {
     }
 
     /// Bodies that wait for a slot.
-    fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.fresh.len() + self.over.len() + self.loaded.len() + self.due.len()
     }
 
@@ -258,7 +307,8 @@ impl Flight {
     /// turns a frame and a batch over its share. Of three slots or more, the last is not for the others, so that
     /// a batch within the shares finds one free.
     fn next_unsent(&mut self) -> Option<Parcel> {
-        let is_last = self.flying.len() + 1 == self.config.max_in_flight && self.config.max_in_flight > 2;
+        let slots = self.hosts.slots();
+        let is_last = self.flying.len() + 1 >= slots && slots > 2;
         let others = !(is_last && self.is_up());
         let share = self.config.backlog_share;
         let others_turn = self.others_credit >= 100 - share;
@@ -293,7 +343,7 @@ impl Flight {
             return Some(frame);
         }
         let oldest = self.frames.front().copied();
-        let frame = self.lanes.pop_open(oldest).or_else(|| self.frames.pop_front());
+        let frame = self.lanes.pop_open(oldest).or_else(|| self.pop_frame(now));
         // Only held lanes are left to see whether the server is back.
         frame.or_else(|| {
             if self.is_up() {
@@ -378,7 +428,7 @@ impl Flight {
 
     /// Whole frames go back: they are on disk already and only have to be read again.
     fn put_frames_back(&mut self, now: Instant) {
-        let is_kept = |parcel: &Parcel| parcel.whole && matches!(parcel.origin, Origin::Frame(_));
+        let is_kept = |parcel: &Parcel| parcel.kept().is_some();
         let mut leaving = Vec::new();
         for queue in [&mut self.loaded, &mut self.due, &mut self.over, &mut self.fresh] {
             let (kept, stays) = std::mem::take(queue).into_iter().partition(is_kept);

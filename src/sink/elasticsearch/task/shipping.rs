@@ -5,19 +5,20 @@
 //! calls says what time it is ([`Clock`]), asks [`Shipping::poll`] until nothing is left to do, and
 //! comes again at [`Shipping::next_deadline`]. What is to become of a document, `Flight` decides.
 
+use super::audit::{self, Audits};
 use super::status::Tally;
 use crate::flow::budget::Budget;
-use crate::record::{Ack, Batch, Encoding};
+use crate::record::{Ack, Batch};
 use crate::sink::elasticsearch::alarms::{Alarm, Alarms};
-use crate::sink::elasticsearch::client::Answer;
-use crate::sink::elasticsearch::flight::{Action, Flight, FlightConfig, Health, Moment, ParcelId, Unsaved};
+use crate::sink::elasticsearch::client::{Answer, Bulk};
+use crate::sink::elasticsearch::flight::{Action, Flight, FlightConfig, Health, Moment, RequestId, Unsaved};
+use crate::sink::elasticsearch::hosts::HostId;
 use crate::sink::elasticsearch::response::RequestVerdict;
 use crate::sink::task as dead_letters;
 use crate::spool::protocol as spool;
 use crate::spool::segment::Found;
 use crate::telemetry::board::{Board, SpoolOnRecord};
 use crate::telemetry::ledger::DropReason;
-use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,14 +43,23 @@ pub enum Order {
     /// Post the bytes; the answer goes to [`Shipping::on_answer`].
     Send {
         /// To be given back with the answer.
-        parcel: ParcelId,
+        request: RequestId,
+        /// To whom.
+        host: HostId,
         /// What to post.
-        bytes: Bytes,
-        /// Whether it is gzip.
-        encoding: Encoding,
-        /// How many items the answer must have.
-        documents: usize,
+        bulk: Bulk,
     },
+    /// Ask which of these documents (index and id) are there; the answer goes to [`Shipping::on_answer`].
+    LookUp {
+        /// To be given back with the answer.
+        request: RequestId,
+        /// Whom.
+        host: HostId,
+        /// The documents, in the order of the verdicts.
+        names: Vec<(String, String)>,
+    },
+    /// Forget this request.
+    Forget(RequestId),
     /// Forget all requests that are not answered.
     Hush,
     /// For the spool; its reports go to [`Shipping::on_spool`].
@@ -93,6 +103,7 @@ pub struct Shipping {
     phase: Phase,
     alarms: Alarms,
     tally: Tally,
+    audits: Audits,
     random: u64,
     orders: VecDeque<Order>,
 }
@@ -108,6 +119,7 @@ impl Shipping {
             phase: Phase::Running,
             alarms: Alarms::default(),
             tally: Tally::new(),
+            audits: Audits::default(),
             random: seed | 1,
             orders: VecDeque::new(),
         }
@@ -118,8 +130,9 @@ impl Shipping {
         let bytes = found.iter().map(|frame| frame.source_bytes).sum();
         self.board.ledger().recover(bytes);
         for frame in found {
+            let lane = frame.lane.as_deref();
             self.flight
-                .on_frame_found(frame.sequence, frame.lane.as_deref(), now);
+                .on_frame_found(frame.sequence, lane, frame.len, frame.sent, now);
         }
     }
 
@@ -146,16 +159,24 @@ impl Shipping {
     }
 
     /// A request was answered, or failed.
-    pub fn on_answer(&mut self, parcel: ParcelId, answer: Answer, clock: Clock) {
+    pub fn on_answer(&mut self, request: RequestId, answer: Answer, clock: Clock) {
         self.tally.on_change();
-        if let (Some(body), RequestVerdict::Items(verdicts)) = (self.flight.body(parcel), &answer.verdict) {
+        if let (Some(body), RequestVerdict::Items(verdicts)) = (self.flight.body(request), &answer.verdict) {
             self.tally
                 .on_refusals(body, verdicts, clock.unix.as_millis() as u64);
+        }
+        if let (Some(body), Some(places)) = (self.flight.body(request), &answer.places) {
+            let diverted = self.audits.end(body, places, clock.now);
+            self.tally.on_diverted(&diverted);
+            self.alarms.on_diverted(diverted);
         }
         let dropped = self.tally.on_answer(&answer);
         self.alarms.on_dropped_by_server(dropped);
         let at = self.moment(clock);
-        self.flight.on_answer(parcel, answer.verdict, at);
+        if let Some(wait) = answer.retry_after {
+            self.flight.on_retry_after(request, wait, at.now);
+        }
+        self.flight.on_answer(request, answer.verdict, at);
     }
 
     /// The spool has done something.
@@ -208,36 +229,43 @@ impl Shipping {
     /// The dead-letter file has done something.
     pub fn on_dead_letter(&mut self, report: dead_letters::Report, clock: Clock) {
         self.tally.on_change();
-        if let dead_letters::Report::Appended {
-            parcel,
-            written,
-            bytes,
-        } = report
-        {
-            self.tally.on_dead_letter_bytes(bytes);
-            let at = self.moment(clock);
-            self.flight.on_dead_lettered(parcel, written, at);
+        match report {
+            dead_letters::Report::Appended {
+                parcel,
+                written,
+                bytes,
+            } => {
+                self.tally.on_dead_letter_bytes(bytes);
+                let at = self.moment(clock);
+                self.flight.on_dead_lettered(parcel, written, at);
+            }
+            dead_letters::Report::Size { bytes } => self.tally.on_dead_letter_bytes(bytes),
+            dead_letters::Report::Closed => {}
         }
     }
 
     /// The next thing to do, if there is one. To be asked after each event and at each deadline until
     /// nothing is left.
     pub fn poll(&mut self, clock: Clock) -> Option<Order> {
-        self.advance(clock.now);
+        self.advance(clock);
         loop {
             if let Some(order) = self.orders.pop_front() {
                 return Some(order);
             }
-            match self.flight.poll(clock.now) {
+            let at = self.moment(clock);
+            match self.flight.poll(at) {
                 Some(action) => {
                     self.tally.on_change();
-                    if let Some(order) = self.order(action) {
+                    if let Some(order) = self.order(action, clock.now) {
                         return Some(order);
                     }
                 }
                 None => {
                     self.budget.set_pressed(self.flight.is_pressed());
                     self.budget.set_ceiling(self.flight.ceiling());
+                    if let Some(paused) = self.flight.take_paused() {
+                        self.budget.set_paused(paused);
+                    }
                     self.tell(clock.now, false);
                     return self.orders.pop_front();
                 }
@@ -272,6 +300,11 @@ impl Shipping {
         self.phase != Phase::Running
     }
 
+    /// [`Flight::is_behind`].
+    pub fn is_behind(&self) -> bool {
+        self.flight.is_behind()
+    }
+
     /// The end. `rest`: batches that were handed over while nobody looked any more; they are lost like
     /// those in memory.
     pub fn end(mut self, rest: Vec<Batch>, now: Instant) -> (Ended, Vec<Alarm>) {
@@ -298,36 +331,50 @@ impl Shipping {
     }
 
     /// Goes on to saving when waiting for answers has no use, or has no time left.
-    fn advance(&mut self, now: Instant) {
+    fn advance(&mut self, clock: Clock) {
         let Phase::Stopping(until) = self.phase else {
             return;
         };
         let down = *self.flight.health() != Health::Up;
-        if now >= until || down && !self.batches_open {
-            self.flight.on_shutdown();
+        if clock.now >= until || down && !self.batches_open {
+            let at = self.moment(clock);
+            self.flight.on_shutdown(at);
             self.orders.push_back(Order::Hush);
-            self.phase = Phase::Saving(now + SAVE_WAIT);
+            self.phase = Phase::Saving(clock.now + SAVE_WAIT);
         }
     }
 
     /// What an action asks of the outside; what it asks of ledger and budget is done here.
-    fn order(&mut self, action: Action) -> Option<Order> {
+    fn order(&mut self, action: Action, now: Instant) -> Option<Order> {
         match action {
             Action::Send {
-                parcel,
+                request,
+                host,
+                looks_up: true,
+                ..
+            } => {
+                let names = self.flight.body(request).map(audit::names_of).unwrap_or_default();
+                return Some(Order::LookUp { request, host, names });
+            }
+            Action::Send {
+                request,
+                host,
                 bytes,
                 encoding,
                 documents,
                 inflated_len,
+                looks_up: false,
             } => {
                 self.tally.on_sent(bytes.len(), inflated_len);
-                return Some(Order::Send {
-                    parcel,
+                let bulk = Bulk {
                     bytes,
                     encoding,
                     documents,
-                });
+                    audit: self.audits.begin(now),
+                };
+                return Some(Order::Send { request, host, bulk });
             }
+            Action::Forget(request) => return Some(Order::Forget(request)),
             Action::Spool {
                 parcel,
                 body,

@@ -4,12 +4,16 @@ use crate::record::Body;
 use crate::sink::elasticsearch::alarms::sentence;
 use crate::sink::elasticsearch::client::Answer;
 use crate::sink::elasticsearch::flight::{Flight, Health};
-use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
+use crate::sink::elasticsearch::response::{Diverted, FAILURE_STORE, RequestVerdict, Verdict, Verdicts};
 use crate::telemetry::board::{HoldStatus, MAX_REFUSALS, RefusalStatus, SinkStatus};
 use std::time::{Duration, Instant};
 
 /// The status is published this often at most.
 const INTERVAL: Duration = Duration::from_millis(250);
+
+/// How documents are diverted, besides to a failure store.
+const ID: &str = "id";
+const INDEX: &str = "index";
 
 /// Counters since the start, and when they were published last.
 #[derive(Debug)]
@@ -23,8 +27,9 @@ impl Tally {
     pub(super) fn new() -> Tally {
         let zeros = |names: &[&'static str]| names.iter().map(|name| (*name, 0)).collect();
         let status = SinkStatus {
-            requests: zeros(&["items", "split", "retry", "hold"]),
+            requests: zeros(&["items", "split", "bisect", "retry", "hold"]),
             verdicts: zeros(&["accepted", "duplicate", "dropped", "retry", "refused", "hold"]),
+            diverted: zeros(&[ID, INDEX, FAILURE_STORE]),
             ..SinkStatus::default()
         };
         Tally {
@@ -53,31 +58,48 @@ impl Tally {
         let mut dropped = 0;
         let outcome = match &answer.verdict {
             RequestVerdict::Items(verdicts) => {
-                for verdict in verdicts {
-                    count(&mut self.status.verdicts, name_of(verdict));
+                let accepted = verdicts.documents() - verdicts.others().len();
+                count(
+                    &mut self.status.verdicts,
+                    name_of(&Verdict::Accepted),
+                    accepted as u64,
+                );
+                for (_, verdict) in verdicts.others() {
+                    count(&mut self.status.verdicts, name_of(verdict), 1);
                     dropped += u64::from(*verdict == Verdict::DroppedByServer);
+                    if matches!(verdict, Verdict::Refused(problem) if problem.kind == FAILURE_STORE) {
+                        count(&mut self.status.diverted, FAILURE_STORE, 1);
+                    }
                 }
                 "items"
             }
             RequestVerdict::Split(_) => "split",
+            RequestVerdict::Bisect(_) => "bisect",
             RequestVerdict::Retry(_) => "retry",
             RequestVerdict::Hold(_) => "hold",
         };
-        count(&mut self.status.requests, outcome);
+        count(&mut self.status.requests, outcome, 1);
         dropped
     }
 
+    /// An audit has shown documents that are not where they were sent to.
+    pub(super) fn on_diverted(&mut self, diverted: &Diverted) {
+        count(&mut self.status.diverted, ID, diverted.ids);
+        count(&mut self.status.diverted, INDEX, diverted.indices);
+    }
+
     /// Remembers, per file, the last document that the server did not take.
-    pub(super) fn on_refusals(&mut self, body: &Body, verdicts: &[Verdict], at_ms: u64) {
-        for (row, verdict) in body.rows.iter().zip(verdicts) {
+    pub(super) fn on_refusals(&mut self, body: &Body, verdicts: &Verdicts, at_ms: u64) {
+        for (row, verdict) in verdicts.others() {
             let (kind, reason) = match verdict {
                 Verdict::Refused(problem) | Verdict::Hold(problem) => {
-                    (problem.kind.clone(), told(&problem.reason))
+                    (problem.kind.clone(), problem.reason.clone())
                 }
                 Verdict::DroppedByServer => ("noop".to_owned(), "an ingest pipeline dropped it".to_owned()),
                 Verdict::Accepted | Verdict::Duplicate | Verdict::Retry(_) => continue,
             };
-            let Some(file) = body.files.get(row.file as usize) else {
+            let row = body.rows.get(*row as usize);
+            let Some(file) = row.and_then(|row| body.files.get(row.file as usize)) else {
                 continue;
             };
             let identity = format!("{:032x}", file.0);
@@ -123,6 +145,9 @@ impl Tally {
             Health::Down { problem, hold, .. } => (false, *hold, Some(sentence(problem, *hold))),
         };
         status.in_flight_requests = flight.flying();
+        status.hedged_requests = flight.hedged();
+        status.possible_duplicates = flight.possible_duplicates();
+        status.poorer = flight.poorer().to_vec();
         status.dead_letter_full = flight.is_dead_letter_full();
         let holds = flight.holds().map(|hold| HoldStatus {
             index: hold.index.to_owned(),
@@ -147,15 +172,9 @@ fn name_of(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// The server's words without the value that it quotes: that stands in the dead-letter file.
-fn told(reason: &str) -> String {
-    let end = reason.find(" Preview of field's value").unwrap_or(reason.len());
-    reason[..end].to_owned()
-}
-
-fn count(counts: &mut [(&'static str, u64)], name: &str) {
+fn count(counts: &mut [(&'static str, u64)], name: &str, more: u64) {
     if let Some((_, count)) = counts.iter_mut().find(|(known, _)| *known == name) {
-        *count += 1;
+        *count += more;
     }
 }
 
@@ -166,7 +185,7 @@ mod tests {
     use crate::sink::elasticsearch::response::Problem;
 
     #[test]
-    fn the_last_refusal_of_each_file_is_told_without_the_value() {
+    fn the_last_refusal_of_each_file_is_told() {
         let row = |file| Row {
             end: 1,
             file,
@@ -180,12 +199,11 @@ mod tests {
             rows: vec![row(0), row(1), row(0), row(0)],
             files: vec![FileId(7), FileId(8)],
         };
-        let reason = "failed to parse field [n]. Preview of field's value: 'secret'".to_owned();
-        let problem = Problem {
+        let problem = std::sync::Arc::new(Problem {
             status: 400,
             kind: "document_parsing_exception".into(),
-            reason,
-        };
+            reason: "failed to parse field [n].".to_owned(),
+        });
         let verdicts = [
             Verdict::DroppedByServer,
             Verdict::Accepted,
@@ -193,7 +211,7 @@ mod tests {
             Verdict::Retry(problem),
         ];
         let mut tally = Tally::new();
-        tally.on_refusals(&body, &verdicts, 5);
+        tally.on_refusals(&body, &verdicts.into_iter().collect(), 5);
         let [refusal] = &tally.status.refusals[..] else {
             panic!("{:?}", tally.status.refusals)
         };

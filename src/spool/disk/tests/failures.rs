@@ -239,7 +239,7 @@ fn an_eviction_that_cannot_be_put_on_record_does_not_happen() {
         let mut evicted = Vec::new();
         let plan_is_evict = |spool: &mut Spool| {
             matches!(
-                spool.index.plan(4000, u64::MAX),
+                spool.index.plan(4000, u64::MAX, false),
                 crate::spool::index::Plan::Evict(_)
             )
         };

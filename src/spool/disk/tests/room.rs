@@ -171,12 +171,20 @@ impl World {
         self.du = after;
     }
 
+    /// Of every third body, one of more lanes than have segments of their own.
+    fn lane(&mut self) -> Option<String> {
+        let number = self.chance.below(12);
+        self.chance.hit(0.3).then(|| format!("lane-{number}"))
+    }
+
     fn append(&mut self) {
         let bodies: Vec<Body> = (0..1 + self.chance.below(5)).map(|_| self.body()).collect();
+        let lanes: Vec<Option<String>> = bodies.iter().map(|_| self.lane()).collect();
         let parcels: Vec<Parcel<'_>> = bodies
             .iter()
-            .map(|body| Parcel {
-                lane: None,
+            .zip(&lanes)
+            .map(|(body, lane)| Parcel {
+                lane: lane.as_deref(),
                 body,
                 keep: [Keep::Unsent, Keep::Within, Keep::Sent, Keep::Copy][self.chance.below(4) as usize],
             })

@@ -61,6 +61,20 @@ pub enum Refused {
     Forbidden403,
     /// 403, the cluster is read-only.
     ReadOnly403,
+    /// Any other error.
+    #[serde(skip)]
+    Error(Said),
+}
+
+/// An error as a server tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said {
+    /// HTTP status.
+    pub status: u16,
+    /// `error.type`; when it is empty, a proxy answers with a page.
+    pub kind: &'static str,
+    /// `error.reason`.
+    pub reason: &'static str,
 }
 
 impl Refused {
@@ -102,6 +116,8 @@ impl Refused {
             .without_product(),
             Self::TooLarge413 => return Response { status: 413, ..Response::default() },
             Self::BadGateway502 => return html(502),
+            Self::Error(Said { status, kind: "", .. }) => return html(status),
+            Self::Error(Said { status, kind, reason }) => Refusal::new(status, kind, reason),
         }
         .response()
     }

@@ -8,7 +8,7 @@ use super::filter_path::FilterPath;
 use super::http::{Connection, Request, Response};
 use super::other::{self, wrong_method};
 use super::store::{Keeping, Store};
-use super::{Arrival, Route, Seen, Stats};
+use super::{Arrival, Gatekeeper, Route, Seen, Stats};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -28,6 +28,7 @@ pub(super) struct Shared {
     pub(super) arrival: Mutex<Option<Arc<Arrival>>>,
     pub(super) routes: Mutex<HashMap<String, Arc<Route>>>,
     pub(super) seen: Mutex<VecDeque<Seen>>,
+    pub(super) gatekeeper: Mutex<Option<Arc<Gatekeeper>>>,
     pub(super) announced: AtomicBool,
     pub(super) requests: AtomicU64,
     pub(super) items: AtomicU64,
@@ -249,11 +250,6 @@ impl Shared {
             seen.pop_front();
         }
         seen.push_back(Seen {
-            method: request.method.clone(),
-            path: request.path.clone(),
-            query: request.query.clone(),
-            headers: request.headers.clone(),
-            wire_bytes: request.body.len() as u64,
             body_bytes: body_bytes as u64,
             status: match reply {
                 Reply::Answer(response) | Reply::Half(response) | Reply::AnswerThenOff(response, _) => {
@@ -261,6 +257,7 @@ impl Shared {
                 }
                 Reply::Cut => None,
             },
+            ..head_of(request)
         });
     }
 
@@ -337,6 +334,10 @@ impl Shared {
         ];
         let wanted = self.with_script(|script| script.authorization.clone());
         if wanted.is_some() && wanted.as_deref() != request.header("authorization") {
+            return Some(Refused::Unauthorized401.response());
+        }
+        let gatekeeper = lock(&self.gatekeeper).clone();
+        if gatekeeper.is_some_and(|admits| !admits(&head_of(request), &request.body)) {
             return Some(Refused::Unauthorized401.response());
         }
         if let Some((unknown, _)) = request
@@ -458,6 +459,19 @@ impl Shared {
             },
             _ => Reply::Answer(other::answer(self, request)),
         }
+    }
+}
+
+/// What is known of a request before it is answered.
+fn head_of(request: &Request) -> Seen {
+    Seen {
+        method: request.method.clone(),
+        path: request.path.clone(),
+        query: request.query.clone(),
+        headers: request.headers.clone(),
+        wire_bytes: request.body.len() as u64,
+        body_bytes: 0,
+        status: None,
     }
 }
 

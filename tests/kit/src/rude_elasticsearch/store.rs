@@ -82,7 +82,11 @@ impl Store {
     }
 
     fn put(&mut self, action: &mut Action<'_>, mut hash: u64, redirected: bool) -> Outcome {
-        if action.id.is_empty() {
+        // A failure store is an index of its own, and gives ids of its own.
+        if redirected {
+            action.index = format!(".fs-{}", action.index).into();
+        }
+        if action.id.is_empty() || redirected {
             self.generated += 1;
             action.id = format!("generated-{:010}", self.generated).into();
             hash = id_hash(&action.index, &action.id);

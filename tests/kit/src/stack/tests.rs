@@ -88,3 +88,29 @@ fn e2e_real_server_indexes_searches_blocks_and_deletes() {
     es.delete_index(&format!("{prefix}*"));
     assert_eq!(es.get(&format!("/{index}")).0, 404);
 }
+
+/// Red when `RealServer` loses settings, name or data of a server on the way.
+#[test]
+fn e2e_a_server_of_its_own_keeps_settings_and_data_over_pause_kill_and_restart() {
+    let server = RealServer::start(Kind::OpenSearch2, &["http.max_content_length=64kb"]).unwrap();
+    assert_eq!(
+        RealElasticsearch::at(&server.url()).unwrap().kind(),
+        server.kind()
+    );
+    let create = |id: u8, pad: usize| {
+        let pad = "x".repeat(pad);
+        let bulk = format!("{{\"create\":{{\"_index\":\"i\",\"_id\":\"{id}\"}}}}\n{{\"pad\":\"{pad}\"}}\n");
+        server.post("/_bulk?refresh=true", &bulk).0
+    };
+    assert_eq!((create(1, 10), create(2, 70_000)), (200, 413));
+    server.pause();
+    server.resume();
+    assert_eq!(server.count("i"), 1);
+    server.kill();
+    server.restart();
+    server.refresh("i");
+    assert_eq!((server.count("i"), create(3, 70_000)), (1, 413));
+    let url = server.url();
+    drop(server);
+    assert!(TcpStream::connect(url.trim_start_matches("http://")).is_err());
+}

@@ -4,7 +4,7 @@
 
 use super::world::{World, config, problem};
 use crate::record::Share;
-use crate::sink::elasticsearch::flight::FlightConfig;
+use crate::sink::elasticsearch::flight::{FlightConfig, Ids};
 use crate::sink::elasticsearch::response::{RequestVerdict, Verdict};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -49,11 +49,21 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn ids() -> impl Strategy<Value = Ids> {
+    let rolls_over = |look_up_after| Just(Ids::RollOver { look_up_after });
+    prop_oneof![
+        2 => Just(Ids::Ours),
+        1 => rolls_over(None),
+        2 => rolls_over(Some(Duration::from_secs(3))),
+        1 => Just(Ids::OfTheServer),
+    ]
+}
+
 fn verdict(fate: u8) -> Verdict {
     match fate {
-        0..=1 => Verdict::Retry(problem(429, "es_rejected_execution_exception")),
-        2..=3 => Verdict::Refused(problem(400, "document_parsing_exception")),
-        4..=6 => Verdict::Hold(problem(403, "cluster_block_exception")),
+        0..=1 => Verdict::Retry(problem(429, "es_rejected_execution_exception").into()),
+        2..=3 => Verdict::Refused(problem(400, "document_parsing_exception").into()),
+        4..=6 => Verdict::Hold(problem(403, "cluster_block_exception").into()),
         7 => Verdict::DroppedByServer,
         _ => Verdict::Accepted,
     }
@@ -96,8 +106,13 @@ proptest! {
         compression in 0u8..2,
         memory in prop_oneof![Just(1u64), Just(600), Just(3000), Just(1 << 20)],
         max_in_flight in 1usize..5,
+        hosts in 1usize..4,
+        ids in ids(),
     ) {
-        let mut world = World::new(FlightConfig { compression, memory, max_in_flight, ..config() });
+        let hedge_after = Some(Duration::from_secs(1));
+        let mut world = World::new(FlightConfig {
+            compression, memory, max_in_flight, hosts, hedge_after, ids, ..config()
+        });
         for step in steps {
             take(&mut world, step);
         }

@@ -4,7 +4,8 @@
 use super::super::*;
 use crate::codec::gzip;
 use crate::record::{Encoding, FileId, Keep, Row};
-use crate::sink::elasticsearch::response::Verdict;
+use crate::sink::elasticsearch::hosts::HostId;
+use crate::sink::elasticsearch::response::{RequestVerdict, Verdict, Verdicts};
 use crate::telemetry::ledger::{DropReason, Ledger, ReaderTotals};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -15,9 +16,15 @@ pub(super) const BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(60),
 };
 
+/// Requests without an answer that a host may have beside those in its slots: it is left alone after three, and tried
+/// now and then.
+const OVERDUE: usize = 64;
+
 /// A request without an answer.
 pub(super) struct Request {
-    pub(super) parcel: ParcelId,
+    pub(super) id: RequestId,
+    pub(super) host: HostId,
+    pub(super) looks_up: bool,
     /// Index and id of each document.
     pub(super) documents: Vec<(String, String)>,
 }
@@ -29,6 +36,15 @@ pub(super) struct Kept {
     ids: Vec<String>,
     damaged: bool,
     pub(super) taken: bool,
+    /// It was in a request before it was spooled.
+    sent: bool,
+}
+
+impl Kept {
+    /// The documents.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(gzip::inflate(&self.body).unwrap()).unwrap()
+    }
 }
 
 enum SpoolCommand {
@@ -61,11 +77,17 @@ pub(super) struct World {
     pub(super) requests: VecDeque<Request>,
     commands: VecDeque<SpoolCommand>,
     letters: VecDeque<(ParcelId, Vec<String>)>,
+    /// The rows that were last to be written.
+    pub(super) last_rows: String,
     pub(super) frames: BTreeMap<FrameSeq, Kept>,
     next_frame: FrameSeq,
     next_batch: u64,
     next_document: u64,
     pub(super) stored: BTreeSet<String>,
+    /// In an index that takes no writes any more.
+    pub(super) older: BTreeSet<String>,
+    /// May be read.
+    pub(super) readable: bool,
     pub(super) dead: BTreeSet<String>,
     pub(super) dropped: BTreeSet<String>,
     pub(super) lost: BTreeSet<String>,
@@ -77,11 +99,19 @@ pub(super) struct World {
 
 pub(super) fn config() -> FlightConfig {
     FlightConfig {
+        hosts: 1,
+        first_slots: 8,
         max_in_flight: 2,
         backlog_share: 50,
         compression: 0,
+        body_bytes: 1 << 20,
         memory: 1 << 20,
         backoff: BACKOFF,
+        hedge_after: None,
+        lanes: true,
+        lane_bytes: 1 << 20,
+        when_letters_full: WhenLettersFull::Block,
+        ids: Ids::Ours,
     }
 }
 
@@ -97,7 +127,13 @@ pub(super) fn problem(status: u16, kind: &str) -> Problem {
 fn body(documents: &[(String, String)], level: u8) -> Body {
     let (mut text, mut rows) = (Vec::new(), Vec::new());
     for (at, (index, id)) in documents.iter().enumerate() {
-        let lines = format!("{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"{id}\"}}}}\n{{\"n\":1}}\n");
+        let message = match index.as_str() {
+            "long" => format!(",\"message\":\"{}\"", "x".repeat(4000)),
+            "logs-long.otel-a" => format!(",\"body\":{{\"text\":\"{}\"}}", "x".repeat(4000)),
+            _ => String::new(),
+        };
+        let lines =
+            format!("{{\"create\":{{\"_index\":\"{index}\",\"_id\":\"{id}\"}}}}\n{{\"n\":1{message}}}\n");
         text.extend_from_slice(lines.as_bytes());
         let source_bytes = SOURCE_BYTES as u32;
         rows.push(Row {
@@ -154,11 +190,14 @@ impl World {
             requests: VecDeque::new(),
             commands: VecDeque::new(),
             letters: VecDeque::new(),
+            last_rows: String::new(),
             frames: BTreeMap::new(),
             next_frame: 1,
             next_batch: 1,
             next_document: 0,
             stored: BTreeSet::new(),
+            older: BTreeSet::new(),
+            readable: true,
             dead: BTreeSet::new(),
             dropped: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -181,6 +220,10 @@ impl World {
         }
     }
 
+    pub(super) fn reseed(&mut self, random: u64) {
+        self.random = random;
+    }
+
     /// A batch with one document for each index named.
     pub(super) fn batch(&mut self, indices: &[&str]) -> u64 {
         let documents: Vec<(String, String)> = indices
@@ -194,6 +237,30 @@ impl World {
         self.next_batch += 1;
         self.hand_over(batch, &documents);
         batch
+    }
+
+    /// Frames of one document each that a former process has left in the spool.
+    pub(super) fn recover(&mut self, frames: usize) {
+        for _ in 0..frames {
+            self.next_document += 1;
+            let documents = [("a".to_owned(), format!("id-{}", self.next_document))];
+            let body = body(&documents, self.flight.config.compression);
+            self.ledger.recover(body.source_bytes());
+            let frame = self.next_frame;
+            self.next_frame += 1;
+            self.frames.insert(
+                frame,
+                Kept {
+                    ids: ids_of(&body),
+                    body,
+                    lane: None,
+                    damaged: false,
+                    taken: true,
+                    sent: false,
+                },
+            );
+            self.flight.on_frame_found(frame, None, 0, false, self.now);
+        }
     }
 
     fn hand_over(&mut self, batch: u64, documents: &[(String, String)]) {
@@ -220,7 +287,11 @@ impl World {
 
     /// Executes what the flight asks for, and checks that it has no more to do at this moment.
     pub(super) fn settle(&mut self) {
-        while let Some(action) = self.flight.poll(self.now) {
+        loop {
+            let at = self.moment();
+            let Some(action) = self.flight.poll(at) else {
+                break;
+            };
             self.execute(action);
         }
         let deadline = self.flight.next_deadline();
@@ -234,11 +305,13 @@ impl World {
     fn execute(&mut self, action: Action) {
         match action {
             Action::Send {
-                parcel,
+                request: id,
+                host,
                 bytes,
                 encoding,
                 documents,
                 inflated_len,
+                looks_up,
             } => {
                 // A test may have given a plain body a wrong length.
                 let plain = encoding == Encoding::Identity;
@@ -251,14 +324,19 @@ impl World {
                     files: vec![],
                 };
                 let request = Request {
-                    parcel,
+                    host,
+                    id,
+                    looks_up,
                     documents: documents_of(&body),
                 };
                 assert_eq!(request.documents.len(), documents);
                 self.requests.push_back(request);
                 self.sent += 1;
-                assert!(self.requests.len() <= self.flight.config.max_in_flight);
+                let config = &self.flight.config;
+                // What is overdue has no slot.
+                assert!(self.requests.len() <= (config.max_in_flight + OVERDUE) * config.hosts);
             }
+            Action::Forget(id) => self.forget(id),
             Action::Spool {
                 parcel,
                 body,
@@ -275,7 +353,10 @@ impl World {
             }
             Action::ReadFrame(frame) => self.commands.push_back(SpoolCommand::Read(frame)),
             Action::FrameDone(frame) => self.on_frame_done(frame),
-            Action::DeadLetter { parcel, rows } => self.letters.push_back((parcel, ids_of_rows(&rows))),
+            Action::DeadLetter { parcel, rows } => {
+                self.letters.push_back((parcel, ids_of_rows(&rows)));
+                self.last_rows = String::from_utf8(rows).unwrap();
+            }
             Action::Ack(ack) => self.on_ack(ack.batch),
             Action::Release { bytes, share } => {
                 self.released_bytes += bytes;
@@ -289,6 +370,17 @@ impl World {
                     .on_moved(moved.origin, moved.fate, moved.documents, moved.bytes);
                 *self.moved.entry(moved.origin).or_default() += moved.documents;
             }
+        }
+    }
+
+    /// Nobody waits for the answer: some of these get in nevertheless.
+    fn forget(&mut self, id: RequestId) {
+        let at = self.requests.iter().position(|request| request.id == id);
+        if let Some(request) = at.and_then(|at| self.requests.remove(at))
+            && request.id % 2 == 0
+        {
+            self.stored
+                .extend(request.documents.into_iter().map(|(_, id)| id));
         }
     }
 
@@ -324,7 +416,7 @@ impl World {
     }
 
     fn rests(&self, id: &str) -> bool {
-        let sets = [&self.stored, &self.dead, &self.dropped, &self.lost];
+        let sets = [&self.stored, &self.older, &self.dead, &self.dropped, &self.lost];
         sets.iter().any(|set| set.contains(id))
             || self
                 .frames
@@ -342,7 +434,7 @@ impl World {
                 .extend(request.documents.into_iter().map(|(_, id)| id));
         }
         let moment = self.moment();
-        self.flight.on_answer(request.parcel, verdict, moment);
+        self.flight.on_answer(request.id, verdict, moment);
         self.settle();
     }
 
@@ -351,8 +443,12 @@ impl World {
         let Some(request) = self.requests.remove(at % self.requests.len().max(1)) else {
             return;
         };
-        let mut verdicts = Vec::new();
+        let mut verdicts = Verdicts::default();
         for (index, id) in &request.documents {
+            if request.looks_up {
+                verdicts.push(self.look_up(id));
+                continue;
+            }
             let mut verdict = verdict(index, id);
             if self.stored.contains(id) {
                 verdict = Verdict::Duplicate;
@@ -368,8 +464,27 @@ impl World {
         }
         let moment = self.moment();
         self.flight
-            .on_answer(request.parcel, RequestVerdict::Items(verdicts), moment);
+            .on_answer(request.id, RequestVerdict::Items(verdicts), moment);
         self.settle();
+    }
+
+    fn look_up(&self, id: &str) -> Verdict {
+        let is_there = self.stored.contains(id) || self.older.contains(id);
+        match (self.readable, is_there) {
+            (false, _) => Verdict::Retry(problem(403, NO_LOOK_UP).into()),
+            (true, false) => Verdict::Retry(problem(404, NOT_FOUND).into()),
+            (true, true) => Verdict::Duplicate,
+        }
+    }
+
+    /// The index takes no writes any more; another one does, under the same name.
+    pub(super) fn roll_over(&mut self) {
+        self.older.append(&mut self.stored);
+    }
+
+    /// Documents that are there twice.
+    pub(super) fn doubled(&self) -> usize {
+        self.stored.intersection(&self.older).count()
     }
 
     pub(super) fn accept_all(&mut self) {
@@ -404,6 +519,7 @@ impl World {
                             damaged: false,
                             // Frames of lanes may go, to see what becomes of their probes.
                             taken: keep.may_be_sent() && !in_lane,
+                            sent: keep.may_be_sent(),
                         },
                     );
                 }
@@ -447,6 +563,8 @@ impl World {
         };
         if !self.letters_full {
             self.dead.extend(ids);
+        } else if self.flight.drops_refused() {
+            self.dropped.extend(ids);
         }
         let moment = self.moment();
         self.flight.on_dead_lettered(parcel, !self.letters_full, moment);
@@ -544,13 +662,15 @@ impl World {
     pub(super) fn restart(&mut self) {
         self.flight.on_stop();
         self.settle();
-        self.flight.on_shutdown();
+        let moment = self.moment();
+        self.flight.on_shutdown(moment);
         self.settle();
         self.step_disks();
         assert!(self.flight.is_idle(), "{:#?}", self.flight);
         let unsaved = self.flight.unsaved();
         let before = self.requests.len();
-        assert!(self.flight.poll(self.now).is_none() && self.requests.len() == before);
+        let at = self.moment();
+        assert!(self.flight.poll(at).is_none() && self.requests.len() == before);
         self.ledger.on_unsaved(unsaved.bytes);
         assert_eq!((self.ledger.imbalance(), self.ledger.in_flight()), (0, 0));
         self.start_again();
@@ -564,7 +684,7 @@ impl World {
         self.totals = ReaderTotals::default();
         self.moved.clear();
         // Some of the requests that nobody waits for got in.
-        for request in self.requests.drain(..).filter(|request| request.parcel % 2 == 0) {
+        for request in self.requests.drain(..).filter(|request| request.id % 2 == 0) {
             self.stored
                 .extend(request.documents.into_iter().map(|(_, id)| id));
         }
@@ -574,7 +694,9 @@ impl World {
         for (frame, kept) in &mut self.frames {
             // The spool never evicts what a former process may have sent.
             kept.taken = true;
-            self.flight.on_frame_found(*frame, kept.lane.as_deref(), self.now);
+            let bytes = kept.body.bytes.len() as u64;
+            self.flight
+                .on_frame_found(*frame, kept.lane.as_deref(), bytes, kept.sent, self.now);
         }
         for (batch, ids) in again {
             let documents: Vec<(String, String)> = ids.into_iter().map(|id| ("a".to_owned(), id)).collect();

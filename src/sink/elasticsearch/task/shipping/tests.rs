@@ -5,6 +5,7 @@
 use super::*;
 use crate::flow::backoff::Backoff;
 use crate::record::Share;
+use crate::sink::elasticsearch::flight::{Ids, ParcelId};
 use crate::sink::elasticsearch::response::{Problem, Verdict};
 use crate::spool::frame::tests::body;
 use crate::telemetry::ledger::ReaderTotals;
@@ -19,7 +20,7 @@ struct Desk {
     one: u64,
     batches: u64,
     /// What was sent last.
-    sent: Option<ParcelId>,
+    sent: Option<RequestId>,
     /// What the spool has not taken yet.
     parcels: Vec<ParcelId>,
     acked: usize,
@@ -30,14 +31,22 @@ impl Desk {
     fn new(bodies: u64) -> Desk {
         let one = body(1).resident_bytes();
         let config = FlightConfig {
+            hosts: 1,
+            first_slots: 1,
             max_in_flight: 1,
             backlog_share: 50,
             compression: 1,
+            body_bytes: 1 << 20,
             memory: one * bodies,
             backoff: Backoff {
                 base: Duration::from_secs(1),
                 cap: Duration::from_secs(1),
             },
+            hedge_after: None,
+            lanes: true,
+            lane_bytes: 1 << 20,
+            when_letters_full: crate::config::WhenLettersFull::Block,
+            ids: Ids::Ours,
         };
         let budget = Arc::new(Budget::new(one * bodies));
         let board = Arc::new(Board::default());
@@ -89,7 +98,7 @@ impl Desk {
     fn settle(&mut self) {
         while let Some(order) = self.shipping.poll(self.clock) {
             match order {
-                Order::Send { parcel, .. } => self.sent = Some(parcel),
+                Order::Send { request, .. } => self.sent = Some(request),
                 Order::Spool(spool::Command::Append { parcel, .. }) => self.parcels.push(parcel),
                 Order::Ack(_) => {
                     self.acked += 1;
@@ -110,9 +119,14 @@ impl Desk {
         self.answer(self.sent.expect("a request"), verdict);
     }
 
-    fn answer(&mut self, parcel: ParcelId, verdict: RequestVerdict) {
-        let answer = Answer { verdict, host: None };
-        self.shipping.on_answer(parcel, answer, self.clock);
+    fn answer(&mut self, request: RequestId, verdict: RequestVerdict) {
+        let answer = Answer {
+            verdict,
+            host: None,
+            retry_after: None,
+            places: None,
+        };
+        self.shipping.on_answer(request, answer, self.clock);
         self.settle();
     }
 
@@ -157,6 +171,9 @@ fn a_server_that_is_back_gives_the_whole_budget_before_the_ack_wakes_the_reader(
     desk.clock.now += Duration::from_secs(2);
     desk.settle();
     let probe = desk.sent.expect("one is sent again");
-    desk.answer(probe, RequestVerdict::Items(vec![Verdict::Accepted]));
+    desk.answer(
+        probe,
+        RequestVerdict::Items([Verdict::Accepted].into_iter().collect()),
+    );
     assert_eq!(desk.acked, 1);
 }
