@@ -14,12 +14,13 @@ use crate::record::Flags;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-const SERVERS: [&str; 5] = [
+const SERVERS: [&str; 6] = [
     "elasticsearch-7.17",
     "elasticsearch-8.19",
     "elasticsearch-9.2",
     "opensearch-2.19",
     "opensearch-3.8",
+    "serverless",
 ];
 const SCHEMAS: [(Schema, &str, &str); 3] = [
     (Schema::Fluentd, "fluentd", "logstash-%Y.%m.%d"),

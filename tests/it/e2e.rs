@@ -6,6 +6,7 @@
 mod again;
 mod blocked;
 mod conmon;
+mod contracts;
 mod cut;
 mod cutters;
 mod documents;

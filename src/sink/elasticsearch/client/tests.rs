@@ -139,6 +139,44 @@ fn connections_end_at_their_age_and_new_ones_are_made() {
     assert_eq!((server.connections(), server.requests()), (2, 6));
 }
 
+/// Red when a session that is replaced takes its connections with it (an `Arc` too few in `Client::ask`): what is under way
+/// there would be sent twice.
+#[test]
+fn what_is_under_way_when_a_secret_is_swapped_ends_on_its_old_connection() {
+    let (server, folder) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
+    let token = write(folder.path(), "token", "old");
+    let client = Client::new(&Elasticsearch {
+        auth: Auth {
+            bearer_token_file: Some(token),
+            ..Auth::default()
+        },
+        ..config(&server.url())
+    })
+    .unwrap();
+    server.require_authorization("Bearer old");
+    server.fault(Fault::StallAfterCommit(Duration::from_secs(60)), Odds::Always);
+    block_on(async {
+        let swap = async {
+            while !server.wait_for_stalled(1, Duration::ZERO) {
+                tokio::task::yield_now().await;
+            }
+            write(folder.path(), "token", "new");
+            client.current().read -= SECRETS_AGE;
+            server.clear_faults();
+            server.require_authorization("Bearer new");
+            let new = client.post(0, one()).await;
+            server.release();
+            new
+        };
+        let (old, new) = tokio::join!(client.post(0, one()), swap);
+        assert!(stored(&old) && stored(&new), "{old:?} {new:?}");
+        assert_eq!((server.connections(), server.requests()), (2, 2));
+        assert!(stored(&client.post(0, one()).await));
+        // Over the new connection: the old one has nothing to do any more.
+        assert_eq!((server.connections(), server.requests()), (2, 3));
+    });
+}
+
 #[test]
 fn an_api_key_goes_into_the_header_as_it_is() {
     let (server, folder) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
