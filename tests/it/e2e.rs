@@ -14,6 +14,7 @@ mod faults;
 mod kibana;
 mod outage;
 mod pipelines;
+mod prefix;
 mod refused;
 mod rollover;
 mod secure;

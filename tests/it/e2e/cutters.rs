@@ -1,9 +1,13 @@
-//! Ways to the server that cut answers off when their first bytes come: by then the server has stored the documents.
+//! Ways to the server that cut answers off when their first bytes come: by then the server has stored the documents. Or the
+//! request, when so much of it has gone.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
@@ -16,6 +20,10 @@ pub(super) enum Cut {
     /// Every second one of each way, until so many are.
     EverySecond {
         at_most: u64,
+    },
+    /// The next request of more bytes than these stops there, until the order is another one; then its connection is cut.
+    Request {
+        after: usize,
     },
 }
 
@@ -62,7 +70,7 @@ impl Cutters {
         *self.order.lock().unwrap() = cut;
     }
 
-    /// Answers that were cut.
+    /// Answers, and requests, that were cut.
     pub(super) fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::SeqCst)
     }
@@ -80,7 +88,7 @@ impl Way {
         let answer = self.answers.fetch_add(1, Ordering::SeqCst);
         let mut order = self.order.lock().unwrap();
         let cuts = match *order {
-            Cut::None => false,
+            Cut::None | Cut::Request { .. } => false,
             Cut::Next(_) => true,
             Cut::EverySecond { at_most } => answer % 2 == 1 && self.cuts.load(Ordering::SeqCst) < at_most,
         };
@@ -94,6 +102,44 @@ impl Way {
         }
         cuts
     }
+
+    /// So many bytes of a request have come: whether it stops here.
+    fn stops(&self, bytes: usize) -> bool {
+        let stops = self.is_stopped(bytes);
+        if stops {
+            self.cuts.fetch_add(1, Ordering::SeqCst);
+        }
+        stops
+    }
+
+    fn is_stopped(&self, bytes: usize) -> bool {
+        matches!(*self.order.lock().unwrap(), Cut::Request { after } if after < bytes)
+    }
+}
+
+/// Passes requests on, each from its beginning: `answered` says that an answer has come since.
+async fn requests(
+    mut near: OwnedReadHalf,
+    mut far: OwnedWriteHalf,
+    way: Arc<Way>,
+    answered: Arc<AtomicBool>,
+) {
+    let (mut piece, mut bytes) = (vec![0; 64 * 1024], 0);
+    while let Ok(length @ 1..) = near.read(&mut piece).await {
+        if answered.swap(false, Ordering::SeqCst) {
+            bytes = 0;
+        }
+        bytes += length;
+        if way.stops(bytes) {
+            while way.is_stopped(bytes) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            return;
+        }
+        if far.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn lead(listener: TcpListener, target: String, way: Way) {
@@ -106,17 +152,27 @@ async fn lead(listener: TcpListener, target: String, way: Way) {
 }
 
 async fn pass(near: TcpStream, far: TcpStream, way: Arc<Way>) {
-    let (mut from_near, mut to_near) = near.into_split();
-    let (mut from_far, mut to_far) = far.into_split();
-    let requests = tokio::spawn(async move {
-        // However it ends: the other direction is dropped with it, or ends by itself.
-        let _ = tokio::io::copy(&mut from_near, &mut to_far).await;
-    });
-    let mut piece = vec![0; 64 * 1024];
-    while let Ok(length @ 1..) = from_far.read(&mut piece).await {
-        if way.cuts() || to_near.write_all(&piece[..length]).await.is_err() {
-            break;
+    let (from_near, mut to_near) = near.into_split();
+    let (mut from_far, to_far) = far.into_split();
+    let answered = Arc::new(AtomicBool::new(false));
+    let mut requests = pin!(requests(
+        from_near,
+        to_far,
+        Arc::clone(&way),
+        Arc::clone(&answered)
+    ));
+    let answers = async {
+        let mut piece = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from_far.read(&mut piece).await {
+            answered.store(true, Ordering::SeqCst);
+            if way.cuts() || to_near.write_all(&piece[..length]).await.is_err() {
+                break;
+            }
         }
+    };
+    // The first that ends takes the other with it, and both connections.
+    tokio::select! {
+        () = &mut requests => {}
+        () = answers => {}
     }
-    requests.abort();
 }
