@@ -12,6 +12,7 @@ pub use ended::Ended;
 
 use self::stages::{Parts, Stages, Wires};
 use crate::admin;
+use crate::batch::Limits;
 use crate::checkpoint::disk::CheckpointFolder;
 use crate::checkpoint::snapshot::Loaded;
 use crate::config::{Config, MetadataSource};
@@ -290,7 +291,10 @@ impl Agent {
         Setup {
             source,
             metadata_wait: self.config.enrich.kubernetes.metadata_wait,
-            limits: (&self.config.batch).into(),
+            limits: Limits {
+                seed: seed() as u32,
+                ..(&self.config.batch).into()
+            },
             round_bytes: ROUND_BYTES,
             encode: (&self.config).into(),
             disk: Disk::clone(&self.disk),

@@ -23,6 +23,8 @@ pub struct Limits {
     pub max_documents: usize,
     /// Age of the first document; varied by ±20 % so that nodes do not beat in time.
     pub max_age: Duration,
+    /// By which these ages differ from node to node: any number.
+    pub seed: u32,
 }
 
 impl From<&config::BatchLimits> for Limits {
@@ -31,6 +33,7 @@ impl From<&config::BatchLimits> for Limits {
             max_bytes: usize::try_from(batch.max_bytes).unwrap_or(usize::MAX),
             max_documents: batch.max_documents,
             max_age: batch.max_age,
+            seed: 0,
         }
     }
 }
@@ -131,8 +134,9 @@ impl Batcher {
 
     /// When the open body is too old.
     pub fn deadline(&self) -> Option<Instant> {
-        // A cheap hash of the body's number spreads the ages of successive bodies.
-        let step = self.closed_bodies.wrapping_mul(2_654_435_761) >> 24;
+        // A cheap hash of the body's number spreads the ages of successive bodies, from another begin on each node.
+        let number = self.closed_bodies.wrapping_add(self.limits.seed);
+        let step = number.wrapping_mul(2_654_435_761) >> 24;
         let whole = 800 + step * 400 / 255;
         let permille = if self.hurry { whole / 4 } else { whole };
         self.opened
@@ -200,6 +204,7 @@ mod tests {
         max_bytes: 1000,
         max_documents: 10,
         max_age: Duration::from_secs(1),
+        seed: 0,
     };
 
     fn batcher() -> Batcher {
@@ -227,6 +232,33 @@ mod tests {
             .map(|at| add(&mut by_count, "x", 1, at, now))
             .position(|full| full);
         assert_eq!(full, Some(9));
+    }
+
+    /// How old the first bodies of an agent become, in permille of `max_age`.
+    fn ages(seed: u32) -> Vec<u128> {
+        let limits = Limits { seed, ..LIMITS };
+        let mut batcher = Batcher::new(limits, compressor(1));
+        let now = Instant::now();
+        let age = |at| {
+            add(&mut batcher, "x", 1, at, now);
+            let due = batcher.deadline().unwrap() - now;
+            batcher.close().unwrap();
+            due.as_millis() * 1000 / LIMITS.max_age.as_millis()
+        };
+        (0..20).map(age).collect()
+    }
+
+    /// Red without the number of the body in `deadline`, or without the seed.
+    #[test]
+    fn ages_are_spread_by_a_fifth_and_differ_from_node_to_node() {
+        let (one, other) = (ages(1), ages(0x9e37_79b9));
+        for ages in [&one, &other] {
+            assert!(ages.iter().all(|age| (800..=1200).contains(age)), "{ages:?}");
+            let (least, most) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
+            assert!(*least < 850 && *most > 1150, "{ages:?}");
+        }
+        let same = one.iter().zip(&other).filter(|(one, other)| one == other);
+        assert!(same.count() < 3, "{one:?} {other:?}");
     }
 
     #[test]

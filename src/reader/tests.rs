@@ -21,6 +21,7 @@ fn reader(max_line: usize) -> Reader {
         max_bytes: 1 << 20,
         max_documents: 1000,
         max_age: Duration::from_secs(1),
+        seed: 0,
     };
     Reader::new(encode, limits, compressor(1), max_line)
 }

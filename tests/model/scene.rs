@@ -168,6 +168,7 @@ fn setup(
             max_bytes: 1 << 20,
             max_documents: 1,
             max_age: Duration::from_secs(1),
+            seed: 0,
         },
         round_bytes: 1 << 20,
         encode: EncodeConfig {

@@ -205,6 +205,7 @@ impl Agent {
                 max_bytes: knobs.batch_bytes as usize,
                 max_documents: knobs.batch_documents,
                 max_age: Duration::from_secs(1),
+                seed: 0,
             },
             round_bytes: knobs.batch_bytes / 8,
             encode: EncodeConfig {

@@ -45,6 +45,9 @@ pub struct Alarms {
     spool_full: bool,
     dropped: u64,
     dropped_told: Option<Instant>,
+    /// Documents in a failure store.
+    stored_as_failed: u64,
+    stored_as_failed_told: Option<Instant>,
     /// Documents with an id that is not ours.
     other_ids: u64,
     other_ids_told: Option<Instant>,
@@ -58,6 +61,11 @@ impl Alarms {
     /// Documents were dropped by a pipeline of the server.
     pub fn on_dropped_by_server(&mut self, documents: u64) {
         self.dropped += documents;
+    }
+
+    /// Documents were put into the failure store of their stream.
+    pub fn on_stored_as_failed(&mut self, documents: u64) {
+        self.stored_as_failed += documents;
     }
 
     /// Documents are not where they were sent to.
@@ -113,6 +121,14 @@ impl Alarms {
             alarms.push(alarm(format_args!(
                 "an ingest pipeline of the server dropped {dropped} documents (status 200, noop): they are in no \
                  index; look for a drop processor in the default or final pipeline of the index"
+            )));
+        }
+        if self.stored_as_failed > 0 && is_due(self.stored_as_failed_told, DROPPED_INTERVAL) {
+            self.stored_as_failed_told = Some(now);
+            let documents = std::mem::take(&mut self.stored_as_failed);
+            alarms.push(alarm(format_args!(
+                "the server put {documents} documents that it refuses into the failure store of their data stream, without ids of \
+                 ours: each is sent once more, poorer; switch data_stream_options.failure_store off in the template of the stream"
             )));
         }
         if self.other_ids > 0 && is_due(self.other_ids_told, DROPPED_INTERVAL) {

@@ -23,7 +23,7 @@ pub enum Outcome {
     Refused(f64),
     /// The host has no capacity for it.
     Congested,
-    /// Nobody answered, or the host is not able to.
+    /// Nobody answered, or the host is not able to carry anything out.
     Failed,
     /// Not answered so far, and that takes too long.
     Overdue,
@@ -52,6 +52,8 @@ struct Host {
     /// All slots were in use since the last answer.
     was_full: bool,
     answered_at: Option<Instant>,
+    /// It had no capacity for all of the last request that it answered.
+    is_congested: bool,
 }
 
 /// All hosts.
@@ -72,6 +74,7 @@ impl Hosts {
             rests_until: None,
             was_full: false,
             answered_at: None,
+            is_congested: false,
         };
         Hosts {
             hosts: (0..hosts.max(1)).map(|_| host()).collect(),
@@ -93,10 +96,10 @@ impl Hosts {
         self.hosts.iter().all(|host| !host.breaker.is_closed())
     }
 
-    /// Whether there is another host that takes requests as they come.
+    /// Whether there is another host that takes requests as they come, and has capacity as far as is known.
     pub fn has_others(&self, host: HostId) -> bool {
         let mut others = self.hosts.iter().enumerate().filter(|(id, _)| *id != host);
-        others.any(|(_, other)| other.breaker.is_closed())
+        others.any(|(_, other)| other.breaker.is_closed() && !other.is_congested)
     }
 
     /// Other hosts with a free slot that are able to answer, as far as is known: they have answered something since the
@@ -169,6 +172,7 @@ impl Hosts {
             Outcome::Answered | Outcome::Refused(_) | Outcome::Congested => {
                 host.breaker.on_success();
                 host.answered_at = Some(now);
+                host.is_congested = outcome == Outcome::Congested;
             }
             Outcome::Failed | Outcome::Overdue | Outcome::Forgotten => host.breaker.on_failure(now, random),
         }

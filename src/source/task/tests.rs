@@ -64,6 +64,7 @@ fn setup(config: &config::Source, disk: &Disk, loaded: Loaded) -> (Source, mpsc:
             max_bytes: 1 << 20,
             max_documents: 5000,
             max_age: Duration::from_millis(1),
+            seed: 0,
         },
         round_bytes: 500,
         encode: EncodeConfig {

@@ -274,6 +274,23 @@ fn documents_that_a_pipeline_drops_are_told_with_their_number_once_a_minute() {
     assert!(rig.look().is_empty());
 }
 
+/// Red without `on_stored_as_failed`, or when it is told at each answer.
+#[test]
+fn documents_in_a_failure_store_are_told_with_their_number_once_a_minute() {
+    let mut rig = Rig::new();
+    let stored = |rig: &mut Rig, documents| {
+        rig.alarms.on_stored_as_failed(documents);
+        rig.look()
+    };
+    assert!(stored(&mut rig, 0).is_empty());
+    let first = stored(&mut rig, 3);
+    assert_eq!(severities(&first), [Severity::Alarm]);
+    assert!(first[0].text.contains("put 3 documents"), "{first:?}");
+    assert!(stored(&mut rig, 4).is_empty());
+    rig.now += DROPPED_INTERVAL;
+    assert!(stored(&mut rig, 5)[0].text.contains("put 9 documents"));
+}
+
 /// Red when ids that are not ours are not told, or at each answer; or an index more than once.
 #[test]
 fn documents_that_a_pipeline_diverts_are_told() {

@@ -158,7 +158,8 @@ fn outcome(verdict: &RequestVerdict) -> Outcome {
                 Outcome::Answered
             }
         }
-        RequestVerdict::Retry(problem) if is_congestion(problem) => Outcome::Congested,
+        RequestVerdict::Retry(problem) if problem.status == 429 => Outcome::Congested,
+        // 503 is what a proxy says that has no server left, and a server without a master.
         RequestVerdict::Retry(_) => Outcome::Failed,
         RequestVerdict::Split(_) | RequestVerdict::Bisect(_) | RequestVerdict::Hold(_) => Outcome::Answered,
     }

@@ -27,6 +27,8 @@ pub(super) struct Parcel {
     pub(super) failed_on: Option<HostId>,
     /// Attempts that left these documents where they are.
     pub(super) attempt: u32,
+    /// A server has answered for each of these documents before, and left them where they are.
+    pub(super) judged: bool,
     /// Some server may know these documents: they were in a request.
     pub(super) sent: bool,
     /// A document of it is suspected to make the server refuse whole requests: the passes when that began.
@@ -129,6 +131,7 @@ impl Flight {
             sent_twice: false,
             failed_on: None,
             attempt: 0,
+            judged: false,
             sent: false,
             suspected: None,
             doubt: Doubt::None,
@@ -152,6 +155,7 @@ impl Flight {
         let parts = parcel.parts.pick(picked);
         let mut child = self.parcel(parts, body, false, (part, parcel.share), parcel.since);
         child.attempt = parcel.attempt;
+        child.judged = parcel.judged;
         child.sent = parcel.sent;
         child.suspected = parcel.suspected;
         child.doubt = parcel.doubt;

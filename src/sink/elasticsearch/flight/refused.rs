@@ -6,9 +6,9 @@
 //!
 //! When nearly all documents for an index are refused alike, that may be a fault of the index (a pipeline, a mapping that
 //! nobody has seen yet). Then the poorer documents tell: when one of them is taken, it was the documents; when they
-//! are refused alike, too, the index is on hold.
+//! are refused alike in every form, too, the index is on hold.
 
-use super::verdicts::Apart;
+use super::verdicts::{Apart, Sorted};
 use super::{Flight, Moment, Parcel};
 use crate::codec::body::{Texts, merge, replace};
 use crate::codec::gzip::Damaged;
@@ -17,7 +17,7 @@ use crate::record::Body;
 use crate::sink::dead_letter;
 use crate::sink::elasticsearch::reduce;
 use crate::sink::elasticsearch::response::Problem;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Of fewer documents for an index nothing is concluded about it.
 const ALIKE_LEAST: usize = 20;
@@ -105,23 +105,29 @@ impl Flight {
         &mut self,
         parcel: &Parcel,
         apart: &Apart<'_>,
-        refused: &[(usize, &Problem)],
+        sorted: &Sorted<'_>,
         permit: &mut u64,
         at: Moment,
     ) {
+        let refused = &sorted.refused;
+        let alike = alike(parcel, apart, sorted);
         let Some(trial) = &parcel.trial else {
-            let alike = alike(parcel, apart, refused);
             return self.refuse_originals(parcel, apart, refused, &alike, permit, at);
         };
         let Ok(originals) = Apart::new(&trial.originals, self.config.compression) else {
             // It was inflated when the trial began, so this does not happen; what was refused is buried.
             return self.bury(parcel, apart, refused, permit, at);
         };
-        let is_held = trial.alike && trial.stage == Stage::Reduced;
-        if is_held && !alike(parcel, apart, refused).is_empty() {
-            self.hold(parcel, &originals, refused, permit, at);
-        } else {
-            self.refuse_originals(parcel, &originals, refused, &[], permit, at);
+        if trial.stage != Stage::Reduced {
+            return self.refuse_originals(parcel, &originals, refused, &alike, permit, at);
+        }
+        let is_held = |(row, _): &&(usize, &Problem)| alike.contains(&apart.index_of(*row));
+        let (held, dead): (Vec<_>, Vec<_>) = refused.iter().copied().partition(|each| is_held(&each));
+        if !held.is_empty() {
+            self.hold(parcel, &originals, &held, permit, at);
+        }
+        if !dead.is_empty() {
+            self.refuse_originals(parcel, &originals, &dead, &[], permit, at);
         }
     }
 
@@ -240,15 +246,22 @@ fn poorer(
     }
 }
 
-/// The indices of which nearly all documents were refused for the same reason: of the first attempt of a body, or of
-/// the poorer forms of such.
-fn alike(parcel: &Parcel, apart: &Apart<'_>, refused: &[(usize, &Problem)]) -> Vec<String> {
-    let is_first = parcel.trial.is_some() || parcel.attempt == 0;
-    let few = if parcel.trial.is_some() { 1 } else { ALIKE_LEAST };
-    if !is_first || refused.len() < few {
+/// The indices of which nearly all documents were refused for the same reason: of a body that no server has judged before,
+/// or of the poorer forms of such, none of which was taken.
+fn alike(parcel: &Parcel, apart: &Apart<'_>, sorted: &Sorted<'_>) -> Vec<String> {
+    let refused = &sorted.refused;
+    let (counts, few) = match &parcel.trial {
+        Some(trial) => (trial.alike, 1),
+        None => (!parcel.judged, ALIKE_LEAST),
+    };
+    if !counts || refused.len() < few {
         return Vec::new();
     }
-    let index_of = |row: usize| dead_letter::target(apart.lines(row).0).0;
+    let index_of = |row: usize| apart.index_of(row);
+    let taken: HashSet<String> = match &parcel.trial {
+        Some(_) => sorted.taken().map(index_of).collect(),
+        None => HashSet::new(),
+    };
     let mut all: HashMap<String, (usize, HashMap<&Problem, usize>)> = HashMap::new();
     for row in 0..apart.body().documents() {
         all.entry(index_of(row)).or_default().0 += 1;
@@ -265,5 +278,6 @@ fn alike(parcel: &Parcel, apart: &Apart<'_>, refused: &[(usize, &Problem)]) -> V
     all.into_iter()
         .filter(|(_, (documents, problems))| is_alike(*documents, problems))
         .map(|(index, _)| index)
+        .filter(|index| !taken.contains(index))
         .collect()
 }

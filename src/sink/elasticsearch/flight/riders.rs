@@ -125,6 +125,7 @@ impl Flight {
         }
         let mut merged = self.parcel(parts, body, false, (permit, share), since);
         merged.attempt = all().map(|parcel| parcel.attempt).max().unwrap_or(first.attempt);
+        merged.judged = true;
         merged.trial = trial;
         merged.rides = true;
         merged.sent = true;

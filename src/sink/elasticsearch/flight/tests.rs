@@ -1319,6 +1319,97 @@ fn when_all_hosts_fail_the_server_is_down() {
     assert_eq!((world.stored.len(), world.flight.health()), (12, &Health::Up));
 }
 
+/// Red when 503 counts as an answer of the host, or when hosts without capacity count as others to go to.
+#[test]
+fn when_no_host_has_capacity_the_server_is_down() {
+    for status in [429, 503] {
+        let mut world = World::new(FlightConfig { hosts: 3, ..config() });
+        for _ in 0..12 {
+            world.batch(&["a"]);
+            if !world.requests.is_empty() {
+                world.fail(0, false, RequestVerdict::Retry(problem(status, "")));
+            }
+        }
+        assert!(matches!(world.flight.health(), Health::Down { .. }), "{status}");
+        world.drain();
+        assert_eq!((world.stored.len(), world.flight.health()), (12, &Health::Up));
+    }
+}
+
+/// Red when a host without capacity counts for all of them.
+#[test]
+fn one_host_of_three_without_capacity_is_not_the_server() {
+    for status in [429, 503] {
+        let mut world = World::new(FlightConfig { hosts: 3, ..config() });
+        for _ in 0..40 {
+            world.batch(&["a"]);
+            while let Some(request) = world.requests.front() {
+                if request.host == 1 {
+                    world.fail(0, false, RequestVerdict::Retry(problem(status, "")));
+                } else {
+                    world.answer(0, |_, _| Verdict::Accepted);
+                }
+                assert_eq!(world.flight.health(), &Health::Up, "{status}");
+            }
+            world.advance(Duration::from_millis(200));
+        }
+        world.drain();
+        assert_eq!((world.stored.len(), world.frames.len()), (40, 0));
+    }
+}
+
+/// Slots of a host that had four, after a request of a hundred documents of 4 KB.
+fn slots_after(act: impl FnOnce(&mut World)) -> usize {
+    let mut world = World::new(FlightConfig {
+        first_slots: 4,
+        max_in_flight: 4,
+        ..config()
+    });
+    world.batch(&["long"; 100]);
+    act(&mut world);
+    world.flight.hosts.slots()
+}
+
+/// Red when an answer does not come to the limiter as what it is (`outcome`).
+#[test]
+fn slots_go_by_429_503_timeouts_and_one_document_in_a_hundred() {
+    let whole = |status, kind: &'static str| {
+        slots_after(move |world| world.fail(0, false, RequestVerdict::Retry(problem(status, kind))))
+    };
+    assert_eq!([whole(429, ""), whole(503, ""), whole(0, "timeout")], [2, 2, 2]);
+    // A part of the documents takes half of that part: 4 becomes 3.98, of which three can be used.
+    let of_items = |refused: usize, verdict: fn(&str, &str) -> Verdict| {
+        slots_after(move |world| {
+            let mut left = refused;
+            world.answer(0, |index, id| {
+                if left == 0 {
+                    return Verdict::Accepted;
+                }
+                left -= 1;
+                verdict(index, id)
+            });
+        })
+    };
+    assert_eq!([0, 1, 100].map(|refused| of_items(refused, retry)), [4, 3, 2]);
+    // A block is no congestion, whatever its status is.
+    let block = |_: &str, _: &str| Verdict::Hold(problem(429, "cluster_block_exception").into());
+    assert_eq!(of_items(100, block), 4);
+    let mut few = World::new(FlightConfig {
+        first_slots: 4,
+        max_in_flight: 4,
+        ..config()
+    });
+    few.batch(&["long"; 200]);
+    few.answer(0, |_, id| {
+        if id == "id-7" {
+            retry("", "")
+        } else {
+            Verdict::Accepted
+        }
+    });
+    assert_eq!(few.flight.hosts.slots(), 4, "one in two hundred says nothing");
+}
+
 /// To whom the requests without an answer went.
 fn hosts_of(world: &World) -> Vec<usize> {
     world.requests.iter().map(|request| request.host).collect()

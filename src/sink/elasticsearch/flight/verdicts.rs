@@ -20,10 +20,10 @@ const LEAST_BODY: u32 = 4096;
 
 /// The documents of a body by what is to be done with them.
 #[derive(Default)]
-struct Sorted<'a> {
+pub(super) struct Sorted<'a> {
     resting: Vec<(Fate, Vec<usize>)>,
     retry: Vec<usize>,
-    refused: Vec<(usize, &'a Problem)>,
+    pub(super) refused: Vec<(usize, &'a Problem)>,
     hold: Vec<(usize, &'a Problem)>,
 }
 
@@ -48,6 +48,15 @@ impl<'a> Sorted<'a> {
             Some((_, picked)) => picked.push(at),
             None => self.resting.push((fate, vec![at])),
         }
+    }
+
+    /// Rows that the server took, now or before.
+    pub(super) fn taken(&self) -> impl Iterator<Item = usize> {
+        let taken = self
+            .resting
+            .iter()
+            .filter(|(fate, _)| matches!(fate, Fate::Accepted | Fate::Duplicate));
+        taken.flat_map(|(_, picked)| picked.iter().copied())
     }
 
     /// What the answer says about the index that the body is for.
@@ -102,6 +111,11 @@ impl<'a> Apart<'a> {
         )
     }
 
+    /// Where a document is to go.
+    pub(super) fn index_of(&self, at: usize) -> String {
+        dead_letter::target(self.lines(at).0).0
+    }
+
     pub(super) fn pick(&self, picked: &[usize]) -> Body {
         if picked.len() == self.body.documents() {
             return self.body.clone();
@@ -131,6 +145,7 @@ impl Flight {
         let doubt = doubts::left(parcel.doubt, why);
         if !sorted.takes_apart() && !sorted.retry.is_empty() {
             parcel.doubt = doubt;
+            parcel.judged = true;
             self.ride_later(parcel, at);
             return;
         }
@@ -173,6 +188,7 @@ impl Flight {
         if !sorted.retry.is_empty() {
             let body = apart.pick(&sorted.retry);
             let mut child = self.child(parcel, &sorted.retry, body, &mut permit);
+            child.judged = true;
             child.trial = self.trial_of(parcel, &sorted.retry);
             child.doubt = doubt;
             if sorted.resting.is_empty() {
@@ -183,7 +199,7 @@ impl Flight {
             }
         }
         if !sorted.refused.is_empty() {
-            self.refuse(parcel, apart, &sorted.refused, &mut permit, at);
+            self.refuse(parcel, apart, sorted, &mut permit, at);
         }
         if self.lanes.has_paused() {
             self.resume_files(parcel, sorted);
@@ -345,9 +361,8 @@ impl Flight {
         }
         let mut by_index: BTreeMap<String, (&Problem, Vec<usize>)> = BTreeMap::new();
         for (row, problem) in held {
-            let (index, _) = dead_letter::target(apart.lines(*row).0);
             by_index
-                .entry(index)
+                .entry(apart.index_of(*row))
                 .or_insert_with(|| (problem, Vec::new()))
                 .1
                 .push(*row);

@@ -170,8 +170,9 @@ impl Shipping {
             self.tally.on_diverted(&diverted);
             self.alarms.on_diverted(diverted);
         }
-        let dropped = self.tally.on_answer(&answer);
+        let (dropped, stored_as_failed) = self.tally.on_answer(&answer);
         self.alarms.on_dropped_by_server(dropped);
+        self.alarms.on_stored_as_failed(stored_as_failed);
         let at = self.moment(clock);
         if let Some(wait) = answer.retry_after {
             self.flight.on_retry_after(request, wait, at.now);

@@ -50,12 +50,12 @@ impl Tally {
         self.status.raw_bytes += u64::from(raw_bytes);
     }
 
-    /// A request was answered. Returns how many documents the server dropped.
-    pub(super) fn on_answer(&mut self, answer: &Answer) -> u64 {
+    /// A request was answered. Returns how many documents the server dropped, and how many it put into a failure store.
+    pub(super) fn on_answer(&mut self, answer: &Answer) -> (u64, u64) {
         if let Some(host) = &answer.host {
             self.status.host = Some(host.to_string());
         }
-        let mut dropped = 0;
+        let (mut dropped, mut stored_as_failed) = (0, 0);
         let outcome = match &answer.verdict {
             RequestVerdict::Items(verdicts) => {
                 let accepted = verdicts.documents() - verdicts.others().len();
@@ -68,7 +68,7 @@ impl Tally {
                     count(&mut self.status.verdicts, name_of(verdict), 1);
                     dropped += u64::from(*verdict == Verdict::DroppedByServer);
                     if matches!(verdict, Verdict::Refused(problem) if problem.kind == FAILURE_STORE) {
-                        count(&mut self.status.diverted, FAILURE_STORE, 1);
+                        stored_as_failed += 1;
                     }
                 }
                 "items"
@@ -78,8 +78,9 @@ impl Tally {
             RequestVerdict::Retry(_) => "retry",
             RequestVerdict::Hold(_) => "hold",
         };
+        count(&mut self.status.diverted, FAILURE_STORE, stored_as_failed);
         count(&mut self.status.requests, outcome, 1);
-        dropped
+        (dropped, stored_as_failed)
     }
 
     /// An audit has shown documents that are not where they were sent to.

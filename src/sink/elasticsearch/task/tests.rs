@@ -137,6 +137,7 @@ impl Rig {
             max_bytes: 1 << 20,
             max_documents: 10_000,
             max_age: PATIENCE,
+            seed: 0,
         };
         let mut batcher = Batcher::new(limits, compressor(1));
         let file = FileId(1);

@@ -161,6 +161,55 @@ fn what_is_refused_alike_in_every_form_is_a_fault_of_the_index() {
     assert_eq!((world.stored.len(), world.dead.len()), (60, 0));
 }
 
+/// Red when a form between the first and the last forgets that all were refused alike: then they are dead letters.
+#[test]
+fn a_fault_of_the_index_that_names_a_field_is_one_in_every_form() {
+    let mut world = world();
+    world.batch(&["b"; 30]);
+    for stage in ["original", "shelved", "reduced"] {
+        assert!(sent(&world).contains(&format!("\"flags\":[\"{stage}\"]")) || stage != "reduced");
+        world.answer(0, |_, _| refused("failed to parse field [n] of type [long]"));
+    }
+    world.step_disks();
+    let holds: Vec<&str> = world.flight.holds().map(|hold| hold.index).collect();
+    assert_eq!((world.dead.len(), holds), (0, vec!["b"]));
+    world.drain();
+    assert_eq!((world.stored.len(), world.dead.len()), (30, 0));
+}
+
+/// Red without `taken` in `alike`: one poorer document that is taken shows that the index takes documents.
+#[test]
+fn when_one_poorer_document_is_taken_it_was_the_documents() {
+    let mut world = world();
+    world.batch(&["b"; 30]);
+    world.answer(0, |_, _| refused("unheard of"));
+    world.answer(0, |_, id| {
+        if id == "id-7" {
+            Verdict::Accepted
+        } else {
+            refused("unheard of")
+        }
+    });
+    world.step_disks();
+    assert!(world.flight.holds().next().is_none());
+    assert_eq!((world.stored.len(), world.dead.len()), (1, 29));
+}
+
+/// Red when an attempt of which no document was judged counts (`judged`).
+#[test]
+fn a_body_that_was_refused_as_a_whole_before_is_as_good_as_new() {
+    let mut world = world();
+    world.batch(&["b"; 30]);
+    world.fail(0, false, unavailable());
+    world.advance_to_deadline();
+    for _ in 0..2 {
+        world.answer(0, |_, _| refused("unheard of"));
+    }
+    world.step_disks();
+    assert_eq!((world.flight.holds().count(), world.dead.len()), (1, 0));
+    world.drain();
+}
+
 /// Red when the rule looks at fewer documents, at other attempts, or at all indices together.
 #[test]
 fn few_documents_or_different_reasons_are_no_fault_of_the_index() {

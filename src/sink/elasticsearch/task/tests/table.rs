@@ -122,7 +122,17 @@ fn item_row(name: &str, class: ItemClass, said: Said) {
             let scene = Scene::new(said, true);
             scene.rig.wait_for_acks();
             assert!(scene.attempts.load(Ordering::SeqCst) >= 2);
-            let stored = scene.end().0.expect("the poorer document");
+            let (stored, board) = scene.end();
+            let stored = stored.expect("the poorer document");
+            // Only the copy in a failure store is somewhere else than it was sent to.
+            let diverted: Vec<u64> = board
+                .sink()
+                .diverted
+                .iter()
+                .map(|(_, documents)| *documents)
+                .collect();
+            let in_store = u64::from(failure_store == Some("used"));
+            assert_eq!(diverted, [0, 0, in_store]);
             assert_eq!(stored["longshore"]["original"], r#"{"n":0}"#, "{stored}");
             // If not, it is a dead letter.
             let scene = Scene::new(said, false);
