@@ -280,6 +280,7 @@ impl Agent {
             lanes: true,
             lane_bytes: self.config.spool.lane_bytes(),
             when_letters_full: elasticsearch.dead_letter.when_full,
+            letter_bytes: elasticsearch.dead_letter.max_bytes,
             ids: elasticsearch.into(),
         }
     }

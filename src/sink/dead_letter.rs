@@ -8,13 +8,24 @@
 pub mod disk;
 pub mod resend;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
 
+/// What became of rows that were to be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Appended {
+    /// They are on the disk.
+    Synced,
+    /// There is no room for them now: the file, or its disk, is full.
+    NoRoom,
+    /// The disk failed: another time it may not.
+    Failed,
+}
+
 /// One refused document.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct DeadLetter {
     /// When it was refused, seconds since 1970.
     pub at: i64,
@@ -29,26 +40,51 @@ pub struct DeadLetter {
     pub index: String,
     /// The document id; empty when the server makes the ids.
     pub id: String,
-    /// The document as it was sent.
+    /// The document as it was sent; null when it is more than a tree can hold (a number beyond `f64`, or too deep).
+    #[serde(deserialize_with = "tree_or_null")]
     pub document: Value,
 }
 
-/// The row of one refused document, newline included. A document that is no JSON (which the encoder
-/// never makes) is kept as a string.
+fn tree_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let document = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(document.get()).unwrap_or_default())
+}
+
+/// A [`DeadLetter`] on its way to the file.
+#[derive(Serialize)]
+struct Row<'a> {
+    at: i64,
+    status: u16,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    reason: &'a str,
+    index: &'a str,
+    id: &'a str,
+    document: &'a RawValue,
+}
+
+/// The row of one refused document, newline included. The document is as it was sent, byte by byte; one that is no JSON (which
+/// the encoder never makes) is kept as a string.
 pub fn row(at: i64, action: &[u8], document: &[u8], status: u16, kind: &str, reason: &str) -> Vec<u8> {
     let (index, id) = target(action);
-    let document = serde_json::from_slice(document)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(document).into_owned()));
-    let letter = DeadLetter {
+    let text;
+    let document = match serde_json::from_slice(document) {
+        Ok(document) => document,
+        Err(_) => {
+            text = to_raw_value(&String::from_utf8_lossy(document)).unwrap_or_default();
+            &*text
+        }
+    };
+    let row = Row {
         at,
         status,
-        kind: kind.into(),
-        reason: reason.into(),
-        index,
-        id,
+        kind,
+        reason,
+        index: &index,
+        id: &id,
         document,
     };
-    let mut row = serde_json::to_vec(&letter).unwrap_or_default();
+    let mut row = serde_json::to_vec(&row).unwrap_or_default();
     row.push(b'\n');
     row
 }
@@ -157,6 +193,27 @@ mod tests {
         );
         assert_eq!(letter.document, serde_json::json!({"n": "x"}));
         assert_eq!(row.last(), Some(&b'\n'));
+    }
+
+    /// Red when a document is parsed into a tree on its way: the order of members, digits, and what no tree can hold would be lost.
+    #[test]
+    fn a_row_has_the_document_byte_by_byte_and_gives_it_back() {
+        let action = br#"{"create":{"_index":"logs","_id":"abc"}}"#;
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        for document in [
+            r#"{"z":123456789012345678901234,"a":1.50,"z":{"b":1,"b":2}}"#,
+            r#"{"n":1e999,"message":"m"}"#,
+            &format!(r#"{{"deep":{deep}}}"#),
+        ] {
+            let row = row(5, action, document.as_bytes(), 400, "kind", "because");
+            let (_, lines) = bulk_lines(&row).unwrap();
+            let given_back = String::from_utf8(lines).unwrap();
+            assert_eq!(given_back.lines().nth(1), Some(document));
+            let letter: DeadLetter = serde_json::from_slice(&row).unwrap();
+            assert_eq!(letter.id, "abc");
+        }
+        let torn: DeadLetter = serde_json::from_slice(&row(5, action, b"{\"n\":", 400, "kind", "")).unwrap();
+        assert_eq!(torn.document, "{\"n\":");
     }
 
     /// Red when a row is parsed into a tree on its way: the order of members and the digits of numbers would change.

@@ -17,6 +17,7 @@
 use crate::config::{Auth, Aws, Tls};
 use crate::disk::{Disk, How, OpenFile, Stat};
 use crate::mutant::{self, Mutant};
+use crate::sink::dead_letter::Appended;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -65,24 +66,24 @@ impl DeadLetterFile {
         })
     }
 
-    /// Appends rows and syncs them: all of them or, with `false`, none for want of room.
+    /// Appends rows and syncs them: all of them or none, for want of room.
     ///
     /// # Errors
     /// When the disk fails, or somebody takes the file away each time. The rows are cut off again, and do not count.
-    pub fn append(&mut self, rows: &[u8]) -> io::Result<bool> {
+    pub fn append(&mut self, rows: &[u8]) -> io::Result<Appended> {
         for _ in 0..ATTEMPTS {
             if !self.has_name() {
                 self.file = open_whole(&self.disk, &self.path)?;
             }
             if self.bytes()? + rows.len() as u64 > self.max_bytes {
-                return Ok(false);
+                return Ok(Appended::NoRoom);
             }
             if !self.write(rows)? {
-                return Ok(false);
+                return Ok(Appended::NoRoom);
             }
             // Who has moved it may have read it before the rows came.
             if self.has_name() {
-                return Ok(true);
+                return Ok(Appended::Synced);
             }
         }
         Err(io::Error::other(
@@ -368,10 +369,10 @@ mod tests {
     fn rows_are_kept_and_nobody_else_may_read_them() {
         let state = tempfile::tempdir().unwrap();
         let mut file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 100).unwrap();
-        assert!(file.append(b"{\"n\":1}\n").unwrap());
+        assert_eq!(file.append(b"{\"n\":1}\n").unwrap(), Appended::Synced);
         drop(file);
         let mut file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 100).unwrap();
-        assert!(file.append(b"{\"n\":2}\n").unwrap());
+        assert_eq!(file.append(b"{\"n\":2}\n").unwrap(), Appended::Synced);
         assert_eq!(read(state.path()), "{\"n\":1}\n{\"n\":2}\n");
         let mode = fs::metadata(dead_letter_path(state.path()))
             .unwrap()
@@ -403,9 +404,9 @@ mod tests {
     fn the_cap_holds_and_a_full_file_takes_no_part_of_the_rows() {
         let state = tempfile::tempdir().unwrap();
         let mut file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 10).unwrap();
-        assert!(file.append(b"12345\n").unwrap());
-        assert!(!file.append(b"1\n345\n").unwrap());
-        assert!(file.append(b"123\n").unwrap());
+        assert_eq!(file.append(b"12345\n").unwrap(), Appended::Synced);
+        assert_eq!(file.append(b"1\n345\n").unwrap(), Appended::NoRoom);
+        assert_eq!(file.append(b"123\n").unwrap(), Appended::Synced);
         assert_eq!(read(state.path()), "12345\n123\n");
     }
 
@@ -420,11 +421,11 @@ mod tests {
             &|| fs::write(&path, "").unwrap(),
         ];
         for make_room in makers {
-            assert!(file.append(b"12345\n").unwrap());
-            assert!(!file.append(b"12345\n").unwrap());
+            assert_eq!(file.append(b"12345\n").unwrap(), Appended::Synced);
+            assert_eq!(file.append(b"12345\n").unwrap(), Appended::NoRoom);
             make_room();
         }
-        assert!(file.append(b"67890\n").unwrap());
+        assert_eq!(file.append(b"67890\n").unwrap(), Appended::Synced);
         assert_eq!(read(state.path()), "67890\n");
         assert_eq!(fs::read(state.path().join("moved")).unwrap(), b"12345\n");
     }
@@ -441,10 +442,10 @@ mod tests {
             to: moved.clone(),
         });
         let mut file = DeadLetterFile::open(&disk, state.path(), 100).unwrap();
-        assert!(file.append(b"1\n").unwrap());
+        assert_eq!(file.append(b"1\n").unwrap(), Appended::Synced);
         assert_eq!(read(state.path()), "1\n");
         assert_eq!(fs::read(moved).unwrap(), b"1\n");
-        assert!(file.append(b"2\n").unwrap());
+        assert_eq!(file.append(b"2\n").unwrap(), Appended::Synced);
         assert_eq!(read(state.path()), "1\n2\n");
     }
 
@@ -538,11 +539,11 @@ mod tests {
         let mut file = DeadLetterFile::open(&crate::disk::kernel(), state.path(), 10).unwrap();
         let taken = dead_letter_path(state.path()).with_file_name(TAKEN);
         fs::write(&taken, "12345\n").unwrap();
-        assert!(!file.append(b"12345\n").unwrap());
-        assert!(file.append(b"123\n").unwrap());
+        assert_eq!(file.append(b"12345\n").unwrap(), Appended::NoRoom);
+        assert_eq!(file.append(b"123\n").unwrap(), Appended::Synced);
         assert_eq!(file.bytes().unwrap(), 10);
         fs::remove_file(&taken).unwrap();
-        assert!(file.append(b"12345\n").unwrap());
+        assert_eq!(file.append(b"12345\n").unwrap(), Appended::Synced);
     }
 
     fn secret(contents: &[u8]) -> (tempfile::TempDir, Auth) {

@@ -4,6 +4,7 @@
 //! Others make room in the file, too (a person, `longshore dead-letter resend`): its size is told at the start, and again
 //! when a look now and then finds another one.
 
+use super::dead_letter::Appended;
 use super::disk::DeadLetterFile;
 use crate::sync::mpsc::{Receiver, RecvTimeoutError};
 use crate::sync::recv_timeout;
@@ -35,8 +36,8 @@ pub enum Report {
     Appended {
         /// From the command.
         parcel: u64,
-        /// False when there is no room, or the disk failed.
-        written: bool,
+        /// What became of the rows.
+        appended: Appended,
         /// Bytes of the file.
         bytes: u64,
     },
@@ -67,7 +68,7 @@ pub fn execute(
     *failing = result.is_err();
     report(Report::Appended {
         parcel,
-        written: result.unwrap_or(false),
+        appended: result.unwrap_or(Appended::Failed),
         bytes: file.bytes().unwrap_or(0),
     });
     true
@@ -128,16 +129,16 @@ mod tests {
         let (reports, mut told) = unbounded_channel();
         run_dead_letters(file, &received, &reports);
         let told: Vec<Report> = std::iter::from_fn(|| told.try_recv().ok()).collect();
-        let appended = |parcel, written, bytes| Report::Appended {
+        let appended = |parcel, appended, bytes| Report::Appended {
             parcel,
-            written,
+            appended,
             bytes,
         };
         let expected = [
             Report::Size { bytes: 0 },
-            appended(7, true, 6),
-            appended(8, false, 6),
-            appended(9, true, 8),
+            appended(7, Appended::Synced, 6),
+            appended(8, Appended::NoRoom, 6),
+            appended(9, Appended::Synced, 8),
             Report::Closed,
         ];
         assert_eq!(told, expected);
@@ -153,7 +154,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let disk = crate::disk::kernel();
         let mut file = DeadLetterFile::open(&disk, state.path(), 8).unwrap();
-        assert!(file.append(b"12345\n").unwrap());
+        assert_eq!(file.append(b"12345\n").unwrap(), Appended::Synced);
         let path = crate::sink::disk::dead_letter_path(state.path());
         let (commands, received) = channel();
         let (reports, mut told) = unbounded_channel();

@@ -244,6 +244,7 @@ pub(crate) fn run(plan: Plan) {
             lanes: true,
             lane_bytes: 1 << 20,
             when_letters_full: longshore::config::WhenLettersFull::Block,
+            letter_bytes: 1 << 20,
             ids: Ids::Ours,
         },
         seed: 1,

@@ -237,6 +237,7 @@ impl Agent {
             lanes: true,
             lane_bytes: knobs.spool_bytes / 4,
             when_letters_full: longshore::config::WhenLettersFull::Block,
+            letter_bytes: 1 << 20,
             ids: Ids::Ours,
         };
         let mut shipping = Shipping::new(flight, budget, Arc::clone(&board), seed);

@@ -48,7 +48,7 @@ impl Scene {
                 kind,
                 "because of \u{1b}[31mred",
             );
-            assert!(file.append(&row).unwrap());
+            assert_eq!(file.append(&row).unwrap(), dead_letter::Appended::Synced);
         }
     }
 

@@ -134,7 +134,7 @@ impl State {
         write(&self.path().join("dead-letter/2026-03-03.ndjson"), first.concat());
         let mut file = DeadLetterFile::open(&crate::disk::kernel(), self.path(), 1 << 20).unwrap();
         let second = row("id-1", "document_parsing_exception", "again, after a crash");
-        assert!(file.append(&second).unwrap());
+        assert_eq!(file.append(&second).unwrap(), dead_letter::Appended::Synced);
     }
 }
 

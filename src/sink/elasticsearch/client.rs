@@ -28,6 +28,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// The files of the secrets are read again this often: a Secret that Kubernetes swaps is used within that.
 const SECRETS_AGE: Duration = Duration::from_secs(10);
+/// How long a server waits for a shard that is not there, or a master that is busy, before it says so (of its own accord a
+/// minute): all other documents of the body wait with it.
+const WAIT: &str = "10s";
 /// How long `longshore check --connect` waits for one host.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections end at this age, so that names are resolved anew and servers that have joined get their part.
@@ -127,7 +130,7 @@ impl Client {
         } = bulk;
         let filter = if audit { AUDIT_FILTER_PATH } else { FILTER_PATH };
         let request = |session: &Session| {
-            let request = session.http.post(format!("{host}/_bulk?{filter}"));
+            let request = session.http.post(format!("{host}/_bulk?timeout={WAIT}&{filter}"));
             let request = request.header(CONTENT_TYPE, "application/x-ndjson");
             let request = request.timeout(self.config.request_timeout);
             let request = match encoding {

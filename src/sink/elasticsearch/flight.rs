@@ -101,6 +101,8 @@ pub struct FlightConfig {
     pub lane_bytes: u64,
     /// What becomes of refused documents that the dead-letter file has no room for.
     pub when_letters_full: WhenLettersFull,
+    /// Bytes that the dead-letter file may hold.
+    pub letter_bytes: u64,
     /// What keeps documents that are sent again from being there twice.
     pub ids: Ids,
 }
@@ -333,6 +335,8 @@ impl Flight {
                 let mut parcel = self.parcel(parts, body, true, (0, Share::Over), now);
                 parcel.suspected = self.suspects.get(&frame).copied();
                 parcel.doubt = self.doubt_of(frame);
+                // By an earlier agent, or by this one, perhaps.
+                parcel.sent = true;
                 self.loaded.push_back(parcel);
             }
         }
@@ -366,22 +370,6 @@ impl Flight {
             }
         }
         self.rest_whole(parcel, Fate::Spooled, at.now);
-    }
-
-    /// A dead-letter write ended: synced, or `false` when the file is full. Then the documents are
-    /// sent again after a delay, to be refused again when there is room for them; or they are dropped, if that was asked for.
-    pub fn on_dead_lettered(&mut self, parcel: ParcelId, written: bool, at: Moment) {
-        let Some(Writing::DeadLetter(parcel)) = self.writing.remove(&parcel) else {
-            return;
-        };
-        self.dead_letter_full = !written;
-        if written {
-            self.rest_whole(parcel, Fate::DeadLettered, at.now);
-        } else if self.config.when_letters_full == WhenLettersFull::Drop {
-            self.rest_whole(parcel, Fate::DroppedAsRefused, at.now);
-        } else {
-            self.later(parcel, at);
-        }
     }
 
     /// The process will end: nothing is read back any more, and what waits for another attempt goes

@@ -19,6 +19,8 @@ pub type HostId = usize;
 pub enum Outcome {
     /// It was answered.
     Answered,
+    /// It was answered; nothing was to be stored.
+    LookedUp,
     /// It was answered: the host has no capacity for this part of its documents (above 0, at most 1).
     Refused(f64),
     /// The host has no capacity for it.
@@ -166,6 +168,7 @@ impl Hosts {
             Outcome::Answered => Room::All,
             Outcome::Refused(part) => Room::Refused(part),
             Outcome::Congested | Outcome::Failed | Outcome::Overdue => Room::None,
+            Outcome::LookedUp => return host.breaker.on_success(),
             Outcome::Forgotten => return,
         };
         match outcome {
@@ -174,7 +177,7 @@ impl Hosts {
                 host.answered_at = Some(now);
                 host.is_congested = outcome == Outcome::Congested;
             }
-            Outcome::Failed | Outcome::Overdue | Outcome::Forgotten => host.breaker.on_failure(now, random),
+            _ => host.breaker.on_failure(now, random),
         }
         host.limiter.on_answered(Answered {
             sent: sent.at,

@@ -17,6 +17,8 @@ use serde_json::{Map, Value, json};
 
 /// What a field path is made of at most; deeper ones are not looked for.
 const MAX_DEPTH: usize = 32;
+/// Decimal digits that each `f64` keeps (`f64::DIGITS`).
+const EXACT_DIGITS: usize = 15;
 /// A document keeps at least so much of its message when it is shortened.
 const MIN_MESSAGE: usize = 256;
 
@@ -39,11 +41,15 @@ pub fn field_in_the_way(problem: &Problem) -> Option<&str> {
     })
 }
 
-/// The document with the field as a text in `_conflict`; none when it has no such field, or cannot do without it.
+/// The document with the field as a text in `_conflict`; none when it has no such field, or cannot do without it, or when the
+/// rest of it would not stay as it is ([`is_exact`]).
 pub fn without_field(document: &[u8], field: &str, schema: Schema) -> Option<Vec<u8>> {
     let conflict = own(schema, "_conflict");
     let holds = |kept: &str| kept == field || kept.starts_with(&format!("{field}."));
     if field.starts_with(&conflict) || identity(schema).any(holds) {
+        return None;
+    }
+    if !is_exact(document) {
         return None;
     }
     let mut document = object(document)?;
@@ -83,8 +89,11 @@ pub fn reduced(document: &[u8], problem: &Problem, schema: Schema) -> Option<Vec
 }
 
 /// The document with so much of its message that it has at most `limit` bytes. None when the message is not what
-/// makes it large.
+/// makes it large, or when the rest of it would not stay as it is ([`is_exact`]).
 pub fn shortened(document: &[u8], limit: usize, schema: Schema) -> Option<Vec<u8>> {
+    if !is_exact(document) {
+        return None;
+    }
     let mut whole = object(document)?;
     let mut messages = fields(schema).filter(|field| field.kind == Kind::Text);
     let is_there = |path| get(&whole, path).is_some_and(Value::is_string);
@@ -111,6 +120,55 @@ pub fn shortened(document: &[u8], limit: usize, schema: Schema) -> Option<Vec<u8
         }
         message.truncate(message.floor_char_boundary(keep));
     }
+}
+
+/// Whether all numbers keep their value when they are parsed and written again: whole ones of 64 bits, and others of so few digits
+/// that an `f64` tells them apart.
+fn is_exact(document: &[u8]) -> bool {
+    let mut rest = document;
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9'))
+    {
+        rest = &rest[at..];
+        let is_text = rest[0] == b'"';
+        let len = if is_text { text_len(rest) } else { number_len(rest) };
+        let (token, after) = rest.split_at(len);
+        if !is_text && !is_exact_number(token) {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
+/// Of the string literal at the start.
+fn text_len(rest: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(found) = rest.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if rest[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    rest.len()
+}
+
+fn number_len(rest: &[u8]) -> usize {
+    let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len())
+}
+
+fn is_exact_number(token: &[u8]) -> bool {
+    let text = std::str::from_utf8(token).unwrap_or_default();
+    let is_whole = text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
+    let digits = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = digits.trim_start_matches(['-', '0', '.']);
+    let few = digits.bytes().filter(u8::is_ascii_digit).count() <= EXACT_DIGITS;
+    let is_zero = digits.is_empty();
+    let is_normal = |number: f64| number.is_normal() || is_zero;
+    is_whole || few && text.parse().is_ok_and(is_normal)
 }
 
 fn object(document: &[u8]) -> Option<Map<String, Value>> {

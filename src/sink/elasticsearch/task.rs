@@ -16,6 +16,7 @@ use super::flight::{FlightConfig, RequestId};
 use super::hosts::HostId;
 use crate::flow::budget::Budget;
 use crate::record::{Ack, Batch};
+use crate::sink::dead_letter::Appended;
 use crate::sink::task as dead_letters;
 use crate::spool::protocol as spool;
 use crate::spool::segment::Found;
@@ -245,7 +246,7 @@ impl<C: Post> Task<C> {
                 {
                     let refused = dead_letters::Report::Appended {
                         parcel,
-                        written: false,
+                        appended: Appended::Failed,
                         bytes: 0,
                     };
                     self.shipping.on_dead_letter(refused, clock());

@@ -3,7 +3,7 @@
 //!
 //! Each of these is red when its row of `table::ITEMS` says refused, or when `Flight::hold` forgets a document.
 
-use super::{DAY_NS, MORNING_NS, Scene, Talker, sink};
+use super::{DAY_NS, MORNING_NS, Scene, Talker};
 use crate::agent::{Agent, Lodging};
 use longshore_kit::simkubelet::{ContainerLog, Node};
 use longshore_kit::stack::RealElasticsearch;
@@ -181,21 +181,16 @@ fn e2e_faults_alias_without_write_index() {
     two.end(agent);
 }
 
-/// A shard that is nowhere: the server waits a minute for it, and then says 503 of its documents alone. Red when its row says
-/// hold or refused; `Retry` keeps them, with the others already there.
+/// A shard that is nowhere: the server waits for it, and then says 503 of its documents alone. Red when its row says retry: then
+/// each request with one of them takes as long.
 #[test]
 fn e2e_verdicts_shard_that_is_not_active() {
     let mut two = Two::new(Scene::new("inactive"));
     let (es, index) = (two.scene.es.clone(), two.index());
     let nowhere = json!({"settings": {"index.routing.allocation.require.box": "nowhere"}}).to_string();
     must(es.put(&format!("/{index}?wait_for_active_shards=0"), &nowhere));
-    two.say();
     let mut agent = two.scene.lodging.start();
-    agent.wait_for("items that are to be tried again", |agent| {
-        sink(agent, "verdicts", "retry") >= ROUND
-    });
-    assert_eq!(agent.status().documents("accepted"), ROUND);
-    assert_eq!(holds(&agent), []);
+    two.assert_held(&mut agent, "unavailable_shards_exception");
     settings(
         &es,
         &index,

@@ -60,13 +60,19 @@ fn rows_of_all_files_are_taken_over_and_the_agent_goes_on_in_a_new_one() {
     ]);
     let disk = crate::disk::kernel();
     let mut agent = DeadLetterFile::open(&disk, state.0.path(), 1 << 20).unwrap();
-    assert!(agent.append(row(4).as_bytes()).unwrap());
+    assert_eq!(
+        agent.append(row(4).as_bytes()).unwrap(),
+        crate::sink::dead_letter::Appended::Synced
+    );
     let taken = state.take();
     let all: Vec<String> = (1..=4).map(|n| row(n).trim_end().to_owned()).collect();
     assert_eq!(texts(&taken, 0), all);
     assert_eq!(texts(&taken, 3 * row(1).len() as u64), all[3..]);
     assert_eq!(state.names(), ["notes.txt", TAKEN]);
-    assert!(agent.append(row(5).as_bytes()).unwrap());
+    assert_eq!(
+        agent.append(row(5).as_bytes()).unwrap(),
+        crate::sink::dead_letter::Appended::Synced
+    );
     assert_eq!(
         fs::read_to_string(dead_letter_path(state.0.path())).unwrap(),
         row(5)

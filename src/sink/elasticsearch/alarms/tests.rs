@@ -31,6 +31,7 @@ impl Rig {
             lanes: true,
             lane_bytes: 1 << 20,
             when_letters_full: crate::config::WhenLettersFull::Block,
+            letter_bytes: 1 << 20,
             ids: Ids::Ours,
         };
         Rig {
@@ -89,7 +90,11 @@ impl Rig {
                         .on_spooled(parcel, lane.map(|_| parcel), self.moment());
                 }
                 Action::DeadLetter { parcel, .. } => {
-                    self.flight.on_dead_lettered(parcel, false, self.moment());
+                    self.flight.on_dead_lettered(
+                        parcel,
+                        crate::sink::dead_letter::Appended::NoRoom,
+                        self.moment(),
+                    );
                 }
                 _ => {}
             }

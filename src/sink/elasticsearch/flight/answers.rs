@@ -15,8 +15,8 @@ impl Flight {
         };
         let host = request.sent.host;
         if !request.is_overdue {
-            self.hosts
-                .on_ended(request.sent, outcome(&verdict), at.now, at.random);
+            let outcome = outcome(&verdict, request.looks_up);
+            self.hosts.on_ended(request.sent, outcome, at.now, at.random);
         }
         let fails = matches!(verdict, RequestVerdict::Retry(_));
         if fails && self.has_another(request.parcel) {
@@ -36,6 +36,14 @@ impl Flight {
             self.doubt(&mut parcel, problem, at);
         }
         match verdict {
+            // Neither says anything of requests that are to be carried out.
+            RequestVerdict::Items(verdicts) if request.looks_up => {
+                self.answered.push_back((parcel, verdicts));
+            }
+            RequestVerdict::Retry(problem) if request.looks_up && problem.status > 0 => {
+                parcel.failed_on = Some(host);
+                self.on_look_up_failed(parcel, at);
+            }
             RequestVerdict::Items(verdicts) => {
                 self.health = Health::Up;
                 self.pace.on_up(at.now);
@@ -46,7 +54,11 @@ impl Flight {
                 self.on_too_large(&parcel);
                 self.split(parcel, problem, at);
             }
-            RequestVerdict::Bisect(problem) => self.bisect(parcel, problem, is_probe, at),
+            RequestVerdict::Bisect(problem) => {
+                let others_asked = parcel.failed_on != Some(host) || !self.hosts.has_others(host);
+                parcel.failed_on = Some(host);
+                self.bisect(parcel, problem, is_probe, others_asked, at);
+            }
             // A server, or what stands before it, may end a connection that was idle just when we use it again.
             RequestVerdict::Retry(problem)
                 if problem.kind == CONNECTION_BROKE && !parcel.sent_twice && self.is_up() =>
@@ -142,8 +154,10 @@ fn is_congestion(problem: &Problem) -> bool {
 }
 
 /// What an answer says of the host. Of single documents it takes one in a hundred.
-fn outcome(verdict: &RequestVerdict) -> Outcome {
+fn outcome(verdict: &RequestVerdict, looks_up: bool) -> Outcome {
     match verdict {
+        RequestVerdict::Retry(problem) if looks_up && problem.status == 0 => Outcome::Failed,
+        _ if looks_up => Outcome::LookedUp,
         RequestVerdict::Items(verdicts) => {
             let no_room =
                 |verdict: &Verdict| matches!(verdict, Verdict::Retry(problem) if is_congestion(problem));

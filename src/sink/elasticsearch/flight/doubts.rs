@@ -15,6 +15,9 @@ use crate::record::FrameSeq;
 use crate::sink::elasticsearch::response::Problem;
 use std::time::{Duration, Instant};
 
+/// Look-ups of the same documents that failed one after the other, with delays between them that add up to minutes.
+const MOST_LOOK_UPS: u32 = 10;
+
 /// Frames that are remembered as in doubt. What is beyond is counted as if it were not.
 const MAX_FRAMES: usize = 10_000;
 
@@ -123,6 +126,18 @@ impl Flight {
         matches!(parcel.doubt, Doubt::Since(_))
     }
 
+    /// A server that takes documents cannot tell which it has: a shard may be gone for ever. So that these do not stay for ever,
+    /// too, they are sent in the end, and counted.
+    pub(super) fn on_look_up_failed(&mut self, mut parcel: Parcel, at: Moment) {
+        if parcel.attempt >= MOST_LOOK_UPS {
+            parcel.doubt = Doubt::Lasting;
+            for frame in parcel.parts.frames() {
+                self.remember_doubt(frame, parcel.doubt);
+            }
+        }
+        self.later(parcel, at);
+    }
+
     /// The parcel, unless it may not be looked up yet.
     pub(super) fn waited_for_look_up(&mut self, parcel: Parcel, now: Instant) -> Option<Parcel> {
         match parcel.doubt {
@@ -150,13 +165,21 @@ impl Flight {
             Ids::Ours => Doubt::None,
         }
     }
-}
 
-/// The doubt that is left of documents that are sent again for this reason.
-pub(super) fn left(doubt: Doubt, why: Option<&Problem>) -> Doubt {
-    match doubt {
-        Doubt::Since(_) if why.is_some_and(|why| why.kind == NO_LOOK_UP) => Doubt::Lasting,
-        Doubt::Since(_) => Doubt::None,
-        Doubt::None | Doubt::Lasting => doubt,
+    /// The doubt about the documents of an answered parcel that are sent again for this reason.
+    pub(super) fn doubt_left(&mut self, parcel: &Parcel, why: Option<&Problem>, at: Moment) -> Doubt {
+        match (parcel.doubt, why) {
+            (Doubt::Since(_), Some(why)) if why.kind == NO_LOOK_UP => Doubt::Lasting,
+            // The server began with it, and does not know how that ended.
+            (Doubt::None, Some(why)) if why.status >= 500 => {
+                let doubt = self.doubt_from(at.now);
+                for frame in parcel.parts.frames() {
+                    self.remember_doubt(frame, doubt);
+                }
+                doubt
+            }
+            (Doubt::Since(_), _) => Doubt::None,
+            (doubt, _) => doubt,
+        }
     }
 }

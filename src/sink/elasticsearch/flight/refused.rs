@@ -9,12 +9,12 @@
 //! are refused alike in every form, too, the index is on hold.
 
 use super::verdicts::{Apart, Sorted};
-use super::{Flight, Moment, Parcel};
+use super::{Flight, Moment, Parcel, ParcelId, Writing};
 use crate::codec::body::{Texts, merge, replace};
 use crate::codec::gzip::Damaged;
-use crate::config::Schema;
-use crate::record::Body;
-use crate::sink::dead_letter;
+use crate::config::{Schema, WhenLettersFull};
+use crate::record::{Body, Fate};
+use crate::sink::dead_letter::{self, Appended};
 use crate::sink::elasticsearch::reduce;
 use crate::sink::elasticsearch::response::Problem;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -184,6 +184,26 @@ impl Flight {
             self.wait_to_ride(child, at);
         } else {
             self.due.push_back(child);
+        }
+    }
+
+    /// A dead-letter write ended. Documents without room are sent again after a delay, to be refused again when there is some;
+    /// or they are dropped, if that was asked for.
+    pub fn on_dead_lettered(&mut self, parcel: ParcelId, appended: Appended, at: Moment) {
+        let Some(Writing::DeadLetter(parcel)) = self.writing.remove(&parcel) else {
+            return;
+        };
+        self.dead_letter_full = match appended {
+            Appended::Synced => false,
+            Appended::NoRoom => true,
+            Appended::Failed => return self.later(parcel, at),
+        };
+        if !self.dead_letter_full {
+            self.rest_whole(parcel, Fate::DeadLettered, at.now);
+        } else if self.config.when_letters_full == WhenLettersFull::Drop {
+            self.rest_whole(parcel, Fate::DroppedAsRefused, at.now);
+        } else {
+            self.later(parcel, at);
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Request {
     pub(super) is_overdue: bool,
     /// It was not the first with this body.
     is_hedge: bool,
+    /// It asks which documents are there, and takes none.
+    pub(super) looks_up: bool,
 }
 
 impl Flight {
@@ -45,6 +47,7 @@ impl Flight {
     pub(super) fn post(&mut self, parcel: &Parcel, host: HostId, is_hedge: bool, now: Instant) -> Action {
         self.hosts.on_sent(host);
         self.next_request += 1;
+        let looks_up = self.looks_up(parcel);
         let request = Request {
             parcel: parcel.id,
             sent: Sent {
@@ -54,6 +57,7 @@ impl Flight {
             },
             is_overdue: false,
             is_hedge,
+            looks_up,
         };
         self.requests.insert(self.next_request, request);
         Action::Send {
@@ -63,7 +67,7 @@ impl Flight {
             encoding: parcel.body.encoding,
             documents: parcel.body.documents(),
             inflated_len: parcel.body.inflated_len,
-            looks_up: self.looks_up(parcel),
+            looks_up,
         }
     }
 

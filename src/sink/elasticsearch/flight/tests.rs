@@ -574,6 +574,49 @@ fn a_full_dead_letter_file_keeps_the_document_and_its_share_of_the_budget() {
     assert_eq!((world.acked.len(), world.dead.len()), (1, 1));
 }
 
+/// Red when a disk that fails counts as one without room: then refused documents are gone for an error that passes.
+#[test]
+fn a_dead_letter_file_whose_disk_fails_is_not_full() {
+    let mut world = World::new(FlightConfig {
+        when_letters_full: WhenLettersFull::Drop,
+        ..config()
+    });
+    world.letters_fail = true;
+    world.batch(&["a"]);
+    for _ in 0..2 {
+        world.answer(0, refuse);
+    }
+    world.step_letters();
+    assert!(!world.flight.is_dead_letter_full() && world.acked.is_empty());
+    world.letters_fail = false;
+    world.advance_to_request();
+    for _ in 0..2 {
+        world.answer(0, refuse);
+    }
+    world.step_letters();
+    assert_eq!((world.acked.len(), world.dead.len()), (1, 1));
+}
+
+/// Red without `LETTER_PARTS`: a body of which nothing is taken is more than a small file holds, and would come again for ever.
+#[test]
+fn more_dead_letters_than_the_file_may_hold_are_written_in_parts() {
+    let mut world = World::new(FlightConfig {
+        letter_bytes: 8 * 200,
+        ..config()
+    });
+    world.letters_most = 2;
+    world.batch(&["a"; 9]);
+    for _ in 0..100 {
+        while !world.requests.is_empty() {
+            world.answer(0, refuse);
+        }
+        world.step_letters();
+        world.advance(Duration::from_secs(1));
+    }
+    assert_eq!((world.acked.len(), world.dead.len()), (1, 9));
+    assert!(world.flight.is_idle());
+}
+
 /// Red when it is kept all the same, or leaves without its reason (`Flight::on_dead_lettered`).
 #[test]
 fn what_a_full_dead_letter_file_has_no_room_for_is_dropped_where_that_is_asked_for() {
@@ -972,6 +1015,29 @@ fn when_all_requests_are_refused_alike_nothing_is_given_up() {
     assert_eq!((world.stored.len(), world.dead.len()), (0, 0));
     world.drain();
     assert_eq!((world.stored.len(), world.dead.len()), (101, 0));
+}
+
+/// Red when one host alone may say that it is the document: here it is what stands before that host.
+#[test]
+fn what_one_host_of_two_refuses_as_a_whole_the_other_one_gets() {
+    let mut world = World::new(FlightConfig { hosts: 2, ..config() });
+    for _ in 0..20 {
+        world.batch(&["a"; 3]);
+        for _ in 0..20 {
+            while let Some(request) = world.requests.front() {
+                if request.host == 0 {
+                    let refused = problem(400, "parsing_exception");
+                    world.fail(0, false, RequestVerdict::Bisect(refused));
+                } else {
+                    world.answer(0, |_, _| Verdict::Accepted);
+                }
+            }
+            world.step_disks();
+            world.advance(Duration::from_millis(100));
+        }
+    }
+    world.drain();
+    assert_eq!((world.stored.len(), world.dead.len()), (60, 0));
 }
 
 /// A quiet node: nothing else tells whether it is the document.

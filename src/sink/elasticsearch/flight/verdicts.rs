@@ -1,6 +1,6 @@
 //! What becomes of the documents of one answered body.
 
-use super::doubts::{self, Doubt};
+use super::doubts::Doubt;
 use super::lanes::Probe;
 use super::refused::Trial;
 use super::{Action, Flight, Health, Ids, Moment, Parcel, Writing};
@@ -14,6 +14,9 @@ use std::time::Instant;
 
 /// Frames that are remembered as suspected. What is beyond is suspected anew, and takes longer.
 const MAX_SUSPECTS: usize = 1000;
+
+/// Dead letters come into the file together up to this part of what it may hold: more of them might never find room.
+const LETTER_PARTS: u64 = 8;
 
 /// A server that takes no body of this size takes none: then it is not the size.
 const LEAST_BODY: u32 = 4096;
@@ -138,15 +141,21 @@ impl Flight {
         for frame in parcel.parts.frames() {
             self.lanes.on_probe(frame, probe, backoff, at.now, at.random);
         }
-        let why = verdicts.others().iter().find_map(|(_, verdict)| match verdict {
+        let others = verdicts.others().iter();
+        let why = others.filter_map(|(_, verdict)| match verdict {
             Verdict::Retry(problem) => Some(&**problem),
             _ => None,
         });
-        let doubt = doubts::left(parcel.doubt, why);
+        let (looked_up, why) = (self.looks_up(&parcel), why.max_by_key(|why| why.status));
+        let doubt = self.doubt_left(&parcel, why, at);
         if !sorted.takes_apart() && !sorted.retry.is_empty() {
             parcel.doubt = doubt;
-            parcel.judged = true;
-            self.ride_later(parcel, at);
+            if looked_up {
+                self.due.push_back(parcel);
+            } else {
+                parcel.judged = true;
+                self.ride_later(parcel, at);
+            }
             return;
         }
         let apart = if sorted.takes_apart() {
@@ -188,7 +197,7 @@ impl Flight {
         if !sorted.retry.is_empty() {
             let body = apart.pick(&sorted.retry);
             let mut child = self.child(parcel, &sorted.retry, body, &mut permit);
-            child.judged = true;
+            child.judged |= !self.looks_up(parcel);
             child.trial = self.trial_of(parcel, &sorted.retry);
             child.doubt = doubt;
             if sorted.resting.is_empty() {
@@ -273,6 +282,7 @@ impl Flight {
         for half in [second, first] {
             let mut child = self.child(parcel, half, apart.pick(half), &mut permit);
             child.trial = self.trial_of(parcel, half);
+            child.failed_on = parcel.failed_on;
             self.due.push_front(child);
         }
         self.release(permit, parcel.share);
@@ -287,7 +297,15 @@ impl Flight {
 
     /// A whole request was refused for something in its body, or for a fault of all requests. Halves show which: the
     /// first goes first, so that a fault of all requests is known after as many requests as there are halvings.
-    pub(super) fn bisect(&mut self, mut parcel: Parcel, problem: Problem, is_probe: bool, at: Moment) {
+    /// `others_asked`: no other host is left that has not refused it.
+    pub(super) fn bisect(
+        &mut self,
+        mut parcel: Parcel,
+        problem: Problem,
+        is_probe: bool,
+        others_asked: bool,
+        at: Moment,
+    ) {
         let since = *parcel.suspected.get_or_insert(self.passes);
         for frame in parcel.parts.frames() {
             self.suspect(frame, Some(since));
@@ -302,9 +320,9 @@ impl Flight {
             }
             return self.split(parcel, problem, at);
         }
-        // Twice, because a server that ends may say anything once.
+        // Twice, because a server that ends may say anything once; and by two hosts, because there may be a proxy before one.
         let others_pass = self.passes > since;
-        if others_pass && parcel.attempt > 0 {
+        if others_pass && parcel.attempt > 0 && others_asked {
             self.refuse_for_good(&parcel, &problem, at);
         } else if others_pass {
             self.later(parcel, at);
@@ -331,13 +349,30 @@ impl Flight {
         permit: &mut u64,
         at: Moment,
     ) {
-        let mut rows = Vec::new();
+        let most = self.config.letter_bytes / LETTER_PARTS;
+        let (mut rows, mut picked) = (Vec::new(), Vec::new());
         for (row, Problem { status, kind, reason }) in refused {
             let (action, source) = apart.lines(*row);
-            rows.extend(dead_letter::row(at.unix, action, source, *status, kind, reason));
+            let letter = dead_letter::row(at.unix, action, source, *status, kind, reason);
+            if !picked.is_empty() && (rows.len() + letter.len()) as u64 > most {
+                let (rows, picked) = (std::mem::take(&mut rows), std::mem::take(&mut picked));
+                self.bury_rows(parcel, apart, rows, &picked, permit);
+            }
+            rows.extend(letter);
+            picked.push(*row);
         }
-        let picked: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
-        let child = self.child(parcel, &picked, apart.pick(&picked), permit);
+        self.bury_rows(parcel, apart, rows, &picked, permit);
+    }
+
+    fn bury_rows(
+        &mut self,
+        parcel: &Parcel,
+        apart: &Apart<'_>,
+        rows: Vec<u8>,
+        picked: &[usize],
+        permit: &mut u64,
+    ) {
+        let child = self.child(parcel, picked, apart.pick(picked), permit);
         self.actions.push_back(Action::DeadLetter {
             parcel: child.id,
             rows,

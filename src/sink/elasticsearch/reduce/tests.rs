@@ -177,3 +177,40 @@ fn documents_of_otel_keep_their_notes_among_the_attributes() {
     assert!((3000..4000).contains(&short["body"]["text"].as_str().unwrap().len()));
     assert_eq!(short["attributes"]["longshore.flags"], json!(["shortened"]));
 }
+
+/// Red without `is_exact`: what is stored in a poorer form would have other numbers than its line.
+#[test]
+fn numbers_that_a_tree_would_change_keep_a_document_whole() {
+    let with = |number: &str| {
+        format!(r#"{{"n":"abc","text":"1e999 \" 12345678901234567890123","kept":[{number}],"message":"m"}}"#)
+    };
+    let kept = |number: &str| without_field(with(number).as_bytes(), "n", Schema::Fluentd);
+    for number in [
+        "0",
+        "-1.5",
+        "0.0",
+        "1e3",
+        "18446744073709551615",
+        "-9223372036854775808",
+        "0.123456789012345",
+        "1E-300",
+    ] {
+        let kept = value(kept(number));
+        let tree: Value = serde_json::from_str(number).unwrap();
+        assert_eq!(kept["kept"][0], tree, "{number}");
+    }
+    for number in [
+        "18446744073709551616",
+        "1e999",
+        "1e-999",
+        "0.12345678901234567",
+        "123456789012345678901234",
+    ] {
+        assert_eq!(kept(number), None, "{number}");
+        assert_eq!(
+            shortened(with(number).as_bytes(), 10, Schema::Fluentd),
+            None,
+            "{number}"
+        );
+    }
+}

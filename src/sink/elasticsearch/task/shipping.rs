@@ -233,12 +233,12 @@ impl Shipping {
         match report {
             dead_letters::Report::Appended {
                 parcel,
-                written,
+                appended,
                 bytes,
             } => {
                 self.tally.on_dead_letter_bytes(bytes);
                 let at = self.moment(clock);
-                self.flight.on_dead_lettered(parcel, written, at);
+                self.flight.on_dead_lettered(parcel, appended, at);
             }
             dead_letters::Report::Size { bytes } => self.tally.on_dead_letter_bytes(bytes),
             dead_letters::Report::Closed => {}

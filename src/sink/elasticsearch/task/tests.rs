@@ -104,6 +104,7 @@ impl Rig {
             lanes,
             lane_bytes: 1 << 30,
             when_letters_full: crate::config::WhenLettersFull::Block,
+            letter_bytes: 1 << 20,
             ids: Ids::Ours,
         };
         let sink = std::thread::spawn(move || {

@@ -131,6 +131,75 @@ fn what_may_not_be_looked_up_is_sent_and_counted() {
     assert_eq!((world.doubled(), world.flight.possible_duplicates()), (1, 1));
 }
 
+/// Red when a look-up that is answered counts as a request that got through: then a server that refuses all bulks for something in
+/// them would seem to take others, and all documents would be dead letters.
+#[test]
+fn a_look_up_is_no_request_that_got_through() {
+    let mut world = rolls_over(Some(LOOK_UP_AFTER));
+    world.batch(&["a"; 16]);
+    for _ in 0..200 {
+        world.step_disks();
+        match world.requests.front().map(|request| request.looks_up) {
+            Some(true) => world.answer(0, |_, _| Verdict::Accepted),
+            Some(false) => {
+                let typed = problem(400, "parsing_exception");
+                world.fail(0, false, RequestVerdict::Bisect(typed));
+            }
+            None if !world.advance_to_deadline() => break,
+            None => {}
+        }
+    }
+    assert!(matches!(world.flight.health(), Health::Down { .. }));
+    assert_eq!((world.dead.len(), world.letters_waiting()), (0, 0));
+    finish(&mut world);
+    assert_eq!((world.stored.len(), world.dead.len()), (16, 0));
+}
+
+/// Red when a look-up that fails takes the server for down, or is repeated for ever.
+#[test]
+fn what_cannot_be_looked_up_holds_up_nothing_and_is_sent_in_the_end() {
+    let mut world = rolls_over(Some(LOOK_UP_AFTER));
+    world.batch(&["a", "a"]);
+    world.fail(0, true, cut());
+    world.accept_all();
+    world.roll_over();
+    let mut looks = 0;
+    for _ in 0..1000 {
+        world.step_disks();
+        match world.requests.front().map(|request| request.looks_up) {
+            Some(true) => {
+                looks += 1;
+                let shard_failed = problem(503, "search_phase_execution_exception");
+                world.fail(0, false, RequestVerdict::Retry(shard_failed));
+                world.batch(&["b"]);
+                world.answer(0, |_, _| Verdict::Accepted);
+                assert_eq!(world.flight.health(), &Health::Up);
+            }
+            Some(false) => world.answer(0, |_, _| Verdict::Accepted),
+            None if !world.advance_to_deadline() => break,
+            None => {}
+        }
+    }
+    assert!((5..=12).contains(&looks), "{looks} look-ups");
+    assert!(world.flight.is_idle());
+    assert_eq!((world.doubled(), world.flight.possible_duplicates()), (2, 2));
+}
+
+/// Red when documents of which a server says itself that it does not know are sent again as if it had not had them.
+#[test]
+fn a_failure_of_the_server_in_the_middle_of_a_document_leaves_a_doubt() {
+    for (status, counted) in [(429, 0), (503, 1)] {
+        let mut world = rolls_over(None);
+        world.batch(&["a", "a"]);
+        world.answer(0, |_, id| match id {
+            "id-1" => Verdict::Accepted,
+            _ => Verdict::Retry(problem(status, "").into()),
+        });
+        finish(&mut world);
+        assert_eq!(world.flight.possible_duplicates(), counted, "{status}");
+    }
+}
+
 /// Red when a body without ids of ours is halved: its first half may be there already, under ids that nobody knows.
 #[test]
 fn a_body_without_ids_is_never_halved_for_what_is_in_it() {

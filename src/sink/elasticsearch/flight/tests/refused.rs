@@ -166,8 +166,8 @@ fn what_is_refused_alike_in_every_form_is_a_fault_of_the_index() {
 fn a_fault_of_the_index_that_names_a_field_is_one_in_every_form() {
     let mut world = world();
     world.batch(&["b"; 30]);
-    for stage in ["original", "shelved", "reduced"] {
-        assert!(sent(&world).contains(&format!("\"flags\":[\"{stage}\"]")) || stage != "reduced");
+    for form in ["\"n\":1", "\"_conflict\":", "\"flags\":[\"reduced\"]"] {
+        assert!(sent(&world).contains(form), "{form}");
         world.answer(0, |_, _| refused("failed to parse field [n] of type [long]"));
     }
     world.step_disks();

@@ -4,6 +4,7 @@
 use super::super::*;
 use crate::codec::gzip;
 use crate::record::{Encoding, FileId, Keep, Row};
+use crate::sink::dead_letter::Appended;
 use crate::sink::elasticsearch::hosts::HostId;
 use crate::sink::elasticsearch::response::{RequestVerdict, Verdict, Verdicts};
 use crate::telemetry::ledger::{DropReason, Ledger, ReaderTotals};
@@ -93,6 +94,10 @@ pub(super) struct World {
     pub(super) lost: BTreeSet<String>,
     pub(super) spool_full: bool,
     pub(super) letters_full: bool,
+    /// The disk of the dead letters fails.
+    pub(super) letters_fail: bool,
+    /// Documents for which the file has room at once.
+    pub(super) letters_most: usize,
     pub(super) spool_writes: u64,
     pub(super) sent: u64,
 }
@@ -111,6 +116,7 @@ pub(super) fn config() -> FlightConfig {
         lanes: true,
         lane_bytes: 1 << 20,
         when_letters_full: WhenLettersFull::Block,
+        letter_bytes: 1 << 20,
         ids: Ids::Ours,
     }
 }
@@ -203,6 +209,8 @@ impl World {
             lost: BTreeSet::new(),
             spool_full: false,
             letters_full: false,
+            letters_fail: false,
+            letters_most: usize::MAX,
             spool_writes: 0,
             sent: 0,
         }
@@ -561,13 +569,18 @@ impl World {
         let Some((parcel, ids)) = self.letters.pop_front() else {
             return false;
         };
-        if !self.letters_full {
+        let appended = match () {
+            () if self.letters_fail => Appended::Failed,
+            () if self.letters_full || ids.len() > self.letters_most => Appended::NoRoom,
+            () => Appended::Synced,
+        };
+        if appended == Appended::Synced {
             self.dead.extend(ids);
-        } else if self.flight.drops_refused() {
+        } else if appended == Appended::NoRoom && self.flight.drops_refused() {
             self.dropped.extend(ids);
         }
         let moment = self.moment();
-        self.flight.on_dead_lettered(parcel, !self.letters_full, moment);
+        self.flight.on_dead_lettered(parcel, appended, moment);
         self.settle();
         true
     }

@@ -46,6 +46,7 @@ impl Desk {
             lanes: true,
             lane_bytes: 1 << 20,
             when_letters_full: crate::config::WhenLettersFull::Block,
+            letter_bytes: 1 << 20,
             ids: Ids::Ours,
         };
         let budget = Arc::new(Budget::new(one * bodies));

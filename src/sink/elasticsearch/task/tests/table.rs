@@ -224,7 +224,8 @@ mod item {
         not_created_in_a_data_stream Hold (400, ARGUMENT, "only write ops with an op_type of create are allowed in data streams", None);
         failed_in_a_pipeline Refused (500, "fail_processor_exception", "boom", None);
         no_capacity Retry (429, "es_rejected_execution_exception", "rejected execution of TimedRunnable", None);
-        server_error Retry (503, "unavailable_shards_exception", "[a][0] primary shard is not active Timeout: [1s]", None);
+        shard_not_active Hold (503, "unavailable_shards_exception", "[a][0] primary shard is not active Timeout: [1s]", None);
+        server_error Retry (503, "process_cluster_event_timeout_exception", "failed to process cluster event (put-mapping) within 30s", None);
         no_credentials Hold (401, "", "", None);
         forbidden Hold (403, "unheard_of", "no", None);
         not_found Hold (404, "unheard_of", "no", None);
