@@ -213,3 +213,41 @@ fn a_state_directory_that_cannot_be_written_is_an_error_at_the_start() {
         "{told}"
     );
 }
+
+/// Red when the agent does not tell what others can read or change (`exposures` in `Agent::run` and `start_admin`).
+#[test]
+fn what_the_config_exposes_is_told_at_the_start_and_by_a_metric() {
+    let mut scene = Scene::new();
+    let tls = serde_json::json!({"insecure_skip_verify": true});
+    scene.lodging.config["sink"]["elasticsearch"]["tls"] = tls;
+    let mut agent = scene.lodging.start();
+    agent.wait_for("the warning", |agent| {
+        agent.log_line("certificates_unchecked").is_some()
+    });
+    assert_eq!(
+        agent.metric("longshore_sink_insecure{what=\"certificates_unchecked\"}"),
+        1.0
+    );
+    agent.terminate().assert_clean();
+}
+
+/// Red when an agent begins with more than one request at a time (`first_slots`): a fleet that starts is four times as many.
+#[test]
+fn an_agent_begins_with_one_request() {
+    let mut scene = Scene::new();
+    scene.lodging.config["batch"] = serde_json::json!({"max_documents": 100});
+    scene
+        .server
+        .fault(Fault::StallBeforeCommit(PATIENCE), Odds::Always);
+    scene.write_lines(0..2_000);
+    let mut agent = scene.lodging.start();
+    // What finds no slot for a second.
+    agent.wait_for("bodies in the spool", |agent| {
+        agent.status().0["spool"]["frames"].as_u64() > Some(1)
+    });
+    assert_eq!(scene.server.requests(), 1);
+    scene.server.clear_faults();
+    scene.server.release();
+    agent.wait_until_delivered(scene.written).assert_nothing_lost();
+    agent.terminate().assert_clean();
+}

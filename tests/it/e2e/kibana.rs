@@ -559,9 +559,6 @@ fn check_pages(cluster: &Cluster, view: &DataView<'_>, expected: &Expected) {
     if cluster.has_one_field_for_attributes() {
         return;
     }
-    if cluster.has_one_field_for_attributes() {
-        return;
-    }
     let of_namespace = values.iter().find(|(name, _)| {
         [
             "kubernetes.namespace_name",

@@ -8,7 +8,7 @@ mod tls;
 
 use super::*;
 use crate::config::{Auth, Tls};
-use longshore_kit::rude_elasticsearch::{Fault, Odds, RudeElasticsearch};
+use longshore_kit::rude_elasticsearch::{Fault, Odds, Refused, RudeElasticsearch};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -137,6 +137,28 @@ fn connections_end_at_their_age_and_new_ones_are_made() {
         }
     });
     assert_eq!((server.connections(), server.requests()), (2, 6));
+}
+
+/// Red when only 401 makes the client look at its secrets: a role that was mended comes with a new key, too.
+#[test]
+fn a_403_is_asked_again_with_the_secret_that_was_swapped() {
+    let (server, folder) = (RudeElasticsearch::start(), tempfile::tempdir().unwrap());
+    let token = write(folder.path(), "token", "old");
+    let client = Client::new(&Elasticsearch {
+        auth: Auth {
+            bearer_token_file: Some(token),
+            ..Auth::default()
+        },
+        ..config(&server.url())
+    })
+    .unwrap();
+    let forbidden = || server.fault(Fault::Refuse(Refused::Forbidden403), Odds::Next(1));
+    forbidden();
+    assert_eq!(problem(post(&client)).status, 403);
+    write(folder.path(), "token", "new");
+    forbidden();
+    assert!(stored(&post(&client)));
+    assert_eq!(server.requests(), 3);
 }
 
 /// Red when a session that is replaced takes its connections with it (an `Arc` too few in `Client::ask`): what is under way

@@ -27,6 +27,22 @@ fn slow(url: &str) -> Client {
     Client::new(&config).unwrap()
 }
 
+/// Red when nobody looks at the header (`exchange`).
+#[test]
+fn what_a_server_asks_for_with_retry_after_is_told() {
+    let url = server(|stream| {
+        let _ = stream.read(&mut [0; 1 << 16]).unwrap();
+        write!(
+            stream,
+            "HTTP/1.1 503 Service Unavailable\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n"
+        )
+        .unwrap();
+    });
+    let answer = post(&slow(&url));
+    assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
+    assert_eq!(problem(answer).status, 503);
+}
+
 /// Red when the rest of an answer may take as long as all of it (`exchange`).
 #[test]
 fn an_answer_that_does_not_go_on_is_given_up_before_the_request_timeout() {

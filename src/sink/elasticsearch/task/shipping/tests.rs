@@ -24,6 +24,8 @@ struct Desk {
     /// What the spool has not taken yet.
     parcels: Vec<ParcelId>,
     acked: usize,
+    /// What the server asks for with each answer.
+    retry_after: Option<Duration>,
 }
 
 impl Desk {
@@ -67,6 +69,7 @@ impl Desk {
             sent: None,
             parcels: Vec::new(),
             acked: 0,
+            retry_after: None,
         }
     }
 
@@ -124,7 +127,7 @@ impl Desk {
         let answer = Answer {
             verdict,
             host: None,
-            retry_after: None,
+            retry_after: self.retry_after,
             places: None,
         };
         self.shipping.on_answer(request, answer, self.clock);
@@ -159,6 +162,22 @@ fn while_the_server_is_down_the_reader_waits_for_the_disk_with_a_sixteenth_of_th
         desk.spooled();
     }
     assert_eq!((desk.acked, desk.fill()), (12, 10));
+}
+
+/// Red when what a server asks for with its answer does not come to the flight (`on_retry_after`).
+#[test]
+fn a_server_that_asks_for_a_rest_gets_it() {
+    let mut desk = Desk::new(40);
+    desk.retry_after = Some(Duration::from_secs(60));
+    desk.batch();
+    desk.refuse(503);
+    desk.sent = None;
+    desk.clock.now += Duration::from_secs(59);
+    desk.settle();
+    assert_eq!(desk.sent, None);
+    desk.clock.now += Duration::from_secs(1);
+    desk.settle();
+    assert!(desk.sent.is_some());
 }
 
 /// Red without `set_ceiling` in `order`: then whoever wakes up on the ack still finds the ceiling of a server that is down, and
