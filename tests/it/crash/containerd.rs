@@ -83,14 +83,15 @@ fn crash_under_a_real_containerd() {
     let version = containerd.version().to_owned();
     let leftovers = containerd.stop();
     tell(&format!(
-        "containerd: {version}: {}; {kills} kills; {}; out of order {disorder}; sent again {}",
+        "containerd: {version}: {}; {kills} kills; {}; out of order {}; sent again {}",
         lock(&figures),
         scene.arrivals.report(),
+        disorder.len(),
         scene.server.duplicates_409(),
     ));
-    assert_eq!(
-        disorder, 0,
-        "lines whose stamp is older than that of the one before"
+    assert!(
+        disorder.is_empty(),
+        "lines whose stamp is older than that of the one before: {disorder:?}"
     );
     assert_eq!(leftovers, [""; 0], "what containerd left");
     let figures = lock(&figures);
@@ -112,9 +113,9 @@ fn client() -> PathBuf {
     path.join("containerd/debug/cri")
 }
 
-/// Documents whose line is stamped before the one that its program printed before; also makes sure that each came from the
-/// right output.
-fn out_of_order(documents: &[Document]) -> usize {
+/// Lines that are stamped before the one that their program printed before, both with their stamps; also makes sure that each
+/// came from the right output.
+fn out_of_order(documents: &[Document]) -> Vec<[(u64, String); 2]> {
     let mut streams: HashMap<String, Vec<(u64, String)>> = HashMap::new();
     for document in documents {
         let source: Value = serde_json::from_slice(&document.source).expect("JSON");
@@ -125,12 +126,13 @@ fn out_of_order(documents: &[Document]) -> usize {
         lines.push((found.seq, stamp));
     }
     assert_eq!(streams.len(), 2, "both outputs");
-    let disorder = streams.values_mut().map(|lines| {
+    let disorder = streams.values_mut().flat_map(|lines| {
         lines.sort_unstable();
+        let pairs = lines.array_windows();
         // Stamps have one width, so that their order is that of their texts.
-        lines.windows(2).filter(|pair| pair[1].1 < pair[0].1).count()
+        pairs.filter(|[before, after]| after.1 < before.1).cloned()
     });
-    disorder.sum()
+    disorder.collect()
 }
 
 /// What was printed, and what became of its files.

@@ -7,7 +7,8 @@
 //! counted as possible duplicates; or, with the right to read, they are looked up first, when a refresh has made them visible.
 //!
 //! A frame that says of itself that its documents were in a request is in doubt for the next agent, too. Not known here: what an
-//! agent had sent that was killed, and whose lines are read again by the next one, or whose frames were spooled unsent.
+//! agent had sent that was killed, and whose lines are read again by the next one, or whose frames were spooled unsent or for the
+//! lane of an index.
 
 use super::{Flight, Moment, Parcel};
 use crate::config::{DocumentId, Elasticsearch, Schema};
