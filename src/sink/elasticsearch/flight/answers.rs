@@ -36,19 +36,16 @@ impl Flight {
             self.doubt(&mut parcel, problem, at);
         }
         match verdict {
-            // Neither says anything of requests that are to be carried out.
-            RequestVerdict::Items(verdicts) if request.looks_up => {
+            RequestVerdict::Items(verdicts) => {
+                self.health = Health::Up;
+                self.pace.on_up(at.now);
+                // That documents could be looked up does not say that any could be stored.
+                self.passes += u64::from(!request.looks_up);
                 self.answered.push_back((parcel, verdicts));
             }
             RequestVerdict::Retry(problem) if request.looks_up && problem.status > 0 => {
                 parcel.failed_on = Some(host);
-                self.on_look_up_failed(parcel, at);
-            }
-            RequestVerdict::Items(verdicts) => {
-                self.health = Health::Up;
-                self.pace.on_up(at.now);
-                self.passes += 1;
-                self.answered.push_back((parcel, verdicts));
+                self.on_look_up_failed(parcel, problem, is_probe, at);
             }
             RequestVerdict::Split(problem) => {
                 self.on_too_large(&parcel);

@@ -10,7 +10,7 @@
 //! agent had sent that was killed, and whose lines are read again by the next one, or whose frames were spooled unsent or for the
 //! lane of an index.
 
-use super::{Flight, Moment, Parcel};
+use super::{Flight, Health, Moment, Parcel};
 use crate::config::{DocumentId, Elasticsearch, Schema};
 use crate::record::FrameSeq;
 use crate::sink::elasticsearch::response::Problem;
@@ -129,14 +129,29 @@ impl Flight {
 
     /// A server that takes documents cannot tell which it has: a shard may be gone for ever. So that these do not stay for ever,
     /// too, they are sent in the end, and counted.
-    pub(super) fn on_look_up_failed(&mut self, mut parcel: Parcel, at: Moment) {
-        if parcel.attempt >= MOST_LOOK_UPS {
+    pub(super) fn on_look_up_failed(
+        &mut self,
+        mut parcel: Parcel,
+        problem: Problem,
+        is_probe: bool,
+        at: Moment,
+    ) {
+        // What probes may be another frame each time.
+        let failures = match self.health {
+            Health::Down { attempt, .. } if is_probe => attempt,
+            _ => parcel.attempt,
+        };
+        if failures >= MOST_LOOK_UPS {
             parcel.doubt = Doubt::Lasting;
             for frame in parcel.parts.frames() {
                 self.remember_doubt(frame, parcel.doubt);
             }
         }
-        self.later(parcel, at);
+        if is_probe {
+            self.on_down(parcel, problem, false, true, at);
+        } else {
+            self.later(parcel, at);
+        }
     }
 
     /// The parcel, unless it may not be looked up yet.
@@ -179,7 +194,12 @@ impl Flight {
                 }
                 doubt
             }
-            (Doubt::Since(_), _) => Doubt::None,
+            (Doubt::Since(_), _) => {
+                if let Some(frame) = parcel.kept() {
+                    self.doubts.remove(&frame);
+                }
+                Doubt::None
+            }
             (doubt, _) => doubt,
         }
     }

@@ -161,18 +161,17 @@ fn what_cannot_be_looked_up_holds_up_nothing_and_is_sent_in_the_end() {
     let mut world = rolls_over(Some(LOOK_UP_AFTER));
     world.batch(&["a", "a"]);
     world.fail(0, true, cut());
-    world.accept_all();
     world.roll_over();
+    // The server is back, as others show.
+    world.batch(&["b"]);
     let mut looks = 0;
     for _ in 0..1000 {
         world.step_disks();
         match world.requests.front().map(|request| request.looks_up) {
             Some(true) => {
                 looks += 1;
-                let shard_failed = problem(503, "search_phase_execution_exception");
-                world.fail(0, false, RequestVerdict::Retry(shard_failed));
-                world.batch(&["b"]);
-                world.answer(0, |_, _| Verdict::Accepted);
+                assert_eq!(world.flight.health(), &Health::Up);
+                fail_look_up(&mut world);
                 assert_eq!(world.flight.health(), &Health::Up);
             }
             Some(false) => world.answer(0, |_, _| Verdict::Accepted),
@@ -183,6 +182,41 @@ fn what_cannot_be_looked_up_holds_up_nothing_and_is_sent_in_the_end() {
     assert!((5..=12).contains(&looks), "{looks} look-ups");
     assert!(world.flight.is_idle());
     assert_eq!((world.doubled(), world.flight.possible_duplicates()), (2, 2));
+}
+
+fn fail_look_up(world: &mut World) {
+    let shard_failed = problem(503, "search_phase_execution_exception");
+    world.fail(0, false, RequestVerdict::Retry(shard_failed));
+}
+
+/// Red when look-ups that probe a server are repeated without a delay, or for ever, while nothing else tells that it is back.
+#[test]
+fn a_server_that_only_cannot_search_is_found_to_be_back() {
+    let mut world = rolls_over(Some(LOOK_UP_AFTER));
+    for _ in 0..3 {
+        world.batch(&["a"]);
+    }
+    while !world.requests.is_empty() {
+        world.fail(0, true, cut());
+    }
+    world.roll_over();
+    let (begun, mut looks) = (world.now, 0);
+    for _ in 0..1000 {
+        world.step_disks();
+        match world.requests.front().map(|request| request.looks_up) {
+            Some(true) => {
+                looks += 1;
+                fail_look_up(&mut world);
+            }
+            Some(false) => world.answer(0, |_, _| Verdict::Accepted),
+            None if !world.advance_to_deadline() => break,
+            None => {}
+        }
+    }
+    assert!(world.flight.is_idle(), "{looks} look-ups");
+    assert!((10..60).contains(&looks), "{looks} look-ups");
+    assert!(world.now >= begun + Duration::from_secs(60));
+    assert_eq!(world.flight.possible_duplicates(), world.doubled() as u64);
 }
 
 /// Red when documents of which a server says itself that it does not know are sent again as if it had not had them.
