@@ -21,6 +21,8 @@ pub enum Outcome {
     Answered,
     /// It was answered; nothing was to be stored.
     LookedUp,
+    /// It was answered; nothing was to be stored, and that could not be looked up. Others may be able to store.
+    NotLookedUp,
     /// It was answered: the host has no capacity for this part of its documents (above 0, at most 1).
     Refused(f64),
     /// The host has no capacity for it.
@@ -104,6 +106,12 @@ impl Hosts {
         others.any(|(_, other)| other.breaker.is_closed() && !other.is_congested)
     }
 
+    /// Whether there is another host that takes requests as they come, with or without capacity.
+    pub fn has_open_others(&self, host: HostId) -> bool {
+        let mut others = self.hosts.iter().enumerate().filter(|(id, _)| *id != host);
+        others.any(|(_, other)| other.breaker.is_closed())
+    }
+
     /// Other hosts with a free slot that are able to answer, as far as is known: they have answered something since the
     /// request was sent, or have nothing to do.
     pub fn responsive(&self, late: Sent, now: Instant) -> impl Iterator<Item = HostId> {
@@ -169,6 +177,8 @@ impl Hosts {
             Outcome::Refused(part) => Room::Refused(part),
             Outcome::Congested | Outcome::Failed | Outcome::Overdue => Room::None,
             Outcome::LookedUp => return host.breaker.on_success(),
+            Outcome::NotLookedUp if host.breaker.is_closed() => return,
+            Outcome::NotLookedUp => return host.breaker.on_failure(now, random),
             Outcome::Forgotten => return,
         };
         match outcome {

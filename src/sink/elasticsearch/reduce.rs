@@ -167,8 +167,12 @@ fn is_exact_number(token: &[u8]) -> bool {
     let digits = digits.trim_start_matches(['-', '0', '.']);
     let few = digits.bytes().filter(u8::is_ascii_digit).count() <= EXACT_DIGITS;
     let is_zero = digits.is_empty();
-    let is_normal = |number: f64| number.is_normal() || is_zero;
-    is_whole || few && text.parse().is_ok_and(is_normal)
+    // A tree is made by a quicker way than this, which is right for few exponents.
+    let is_kept = |number: f64| {
+        let in_tree = serde_json::from_str::<f64>(text).ok();
+        (number.is_normal() || is_zero) && in_tree == Some(number)
+    };
+    is_whole || few && text.parse().is_ok_and(is_kept)
 }
 
 fn object(document: &[u8]) -> Option<Map<String, Value>> {

@@ -82,7 +82,7 @@ fn e2e_pipelines_that_drop_are_counted() {
     assert_eq!(status.dropped(), drops);
     assert_eq!(status.documents("dropped"), dropped);
     assert_eq!(status.ledger("acked") + drops, piped.talker.bytes);
-    assert!(agent.log_line("pipeline").is_some(), "{:?}", agent.log());
+    agent.wait_for("the alarm", |agent| agent.log_line("pipeline").is_some());
     piped.end(agent);
     assert_eq!(piped.scene.count(), LINES - dropped);
     piped.remove();

@@ -43,7 +43,9 @@ impl Flight {
                 self.passes += u64::from(!request.looks_up);
                 self.answered.push_back((parcel, verdicts));
             }
-            RequestVerdict::Retry(problem) if request.looks_up && problem.status > 0 => {
+            RequestVerdict::Retry(problem)
+                if request.looks_up && (problem.status > 0 || problem.kind == "timeout" && self.is_up()) =>
+            {
                 parcel.failed_on = Some(host);
                 self.on_look_up_failed(parcel, problem, is_probe, at);
             }
@@ -52,8 +54,8 @@ impl Flight {
                 self.split(parcel, problem, at);
             }
             RequestVerdict::Bisect(problem) => {
-                let others_asked = parcel.failed_on != Some(host) || !self.hosts.has_others(host);
-                parcel.failed_on = Some(host);
+                let others_asked = parcel.refused_by != Some(host) || !self.hosts.has_open_others(host);
+                (parcel.failed_on, parcel.refused_by) = (Some(host), Some(host));
                 self.bisect(parcel, problem, is_probe, others_asked, at);
             }
             // A server, or what stands before it, may end a connection that was idle just when we use it again.
@@ -154,6 +156,7 @@ fn is_congestion(problem: &Problem) -> bool {
 fn outcome(verdict: &RequestVerdict, looks_up: bool) -> Outcome {
     match verdict {
         RequestVerdict::Retry(problem) if looks_up && problem.status == 0 => Outcome::Failed,
+        RequestVerdict::Retry(_) if looks_up => Outcome::NotLookedUp,
         _ if looks_up => Outcome::LookedUp,
         RequestVerdict::Items(verdicts) => {
             let no_room =

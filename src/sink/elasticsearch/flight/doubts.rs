@@ -136,10 +136,11 @@ impl Flight {
         is_probe: bool,
         at: Moment,
     ) {
+        parcel.failed_look_ups += 1;
         // What probes may be another frame each time.
         let failures = match self.health {
             Health::Down { attempt, .. } if is_probe => attempt,
-            _ => parcel.attempt,
+            _ => parcel.failed_look_ups,
         };
         if failures >= MOST_LOOK_UPS {
             parcel.doubt = Doubt::Lasting;

@@ -25,6 +25,10 @@ pub(super) struct Parcel {
     pub(super) sent_twice: bool,
     /// Who had it last and did not answer.
     pub(super) failed_on: Option<HostId>,
+    /// Who had it last and refused all of it for something in it.
+    pub(super) refused_by: Option<HostId>,
+    /// Look-ups that failed, one after the other.
+    pub(super) failed_look_ups: u32,
     /// Attempts that left these documents where they are.
     pub(super) attempt: u32,
     /// A server has answered for each of these documents before, and left them where they are.
@@ -130,6 +134,8 @@ impl Flight {
             rides: false,
             sent_twice: false,
             failed_on: None,
+            refused_by: None,
+            failed_look_ups: 0,
             attempt: 0,
             judged: false,
             sent: false,

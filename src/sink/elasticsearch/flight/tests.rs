@@ -1020,14 +1020,24 @@ fn when_all_requests_are_refused_alike_nothing_is_given_up() {
 /// Red when one host alone may say that it is the document: here it is what stands before that host.
 #[test]
 fn what_one_host_of_two_refuses_as_a_whole_the_other_one_gets() {
-    let mut world = World::new(FlightConfig { hosts: 2, ..config() });
+    let mut world = World::new(FlightConfig {
+        hosts: 2,
+        first_slots: 1,
+        max_in_flight: 1,
+        ..config()
+    });
+    let mut answers = 0;
     for _ in 0..20 {
         world.batch(&["a"; 3]);
         for _ in 0..20 {
             while let Some(request) = world.requests.front() {
+                answers += 1;
                 if request.host == 0 {
                     let refused = problem(400, "parsing_exception");
                     world.fail(0, false, RequestVerdict::Bisect(refused));
+                } else if answers % 3 == 0 {
+                    let full = problem(429, "");
+                    world.fail(0, false, RequestVerdict::Retry(full));
                 } else {
                     world.answer(0, |_, _| Verdict::Accepted);
                 }

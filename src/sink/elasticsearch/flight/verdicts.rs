@@ -151,6 +151,7 @@ impl Flight {
         if !sorted.takes_apart() && !sorted.retry.is_empty() {
             parcel.doubt = doubt;
             if looked_up {
+                parcel.failed_look_ups = 0;
                 self.due.push_back(parcel);
             } else {
                 parcel.judged = true;
@@ -282,7 +283,7 @@ impl Flight {
         for half in [second, first] {
             let mut child = self.child(parcel, half, apart.pick(half), &mut permit);
             child.trial = self.trial_of(parcel, half);
-            child.failed_on = parcel.failed_on;
+            (child.failed_on, child.refused_by) = (parcel.failed_on, parcel.refused_by);
             self.due.push_front(child);
         }
         self.release(permit, parcel.share);
@@ -372,7 +373,8 @@ impl Flight {
         picked: &[usize],
         permit: &mut u64,
     ) {
-        let child = self.child(parcel, picked, apart.pick(picked), permit);
+        let mut child = self.child(parcel, picked, apart.pick(picked), permit);
+        child.judged = true;
         self.actions.push_back(Action::DeadLetter {
             parcel: child.id,
             rows,
@@ -418,6 +420,7 @@ impl Flight {
                 Some(frame) if self.lanes.owns(&index, frame) => self.stay(&index, frame, parcel, at.now),
                 _ => {
                     let mut child = self.child(parcel, &picked, apart.pick(&picked), permit);
+                    child.judged = true;
                     child.whole = frame.is_some();
                     let action = self.write_spool(child, Some((index, problem.clone())));
                     self.actions.push_back(action);

@@ -195,6 +195,37 @@ fn when_one_poorer_document_is_taken_it_was_the_documents() {
     assert_eq!((world.stored.len(), world.dead.len()), (1, 29));
 }
 
+/// Red when what was refused in every form once counts as new after a full dead-letter file: then the index would be on hold for
+/// ever.
+#[test]
+fn what_waits_for_room_among_the_dead_letters_is_no_fault_of_the_index() {
+    let mut world = world();
+    world.letters_full = true;
+    world.batch(&["b"; 30]);
+    world.answer(0, |_, _| refused("unheard of"));
+    let but_one = |_: &str, id: &str| match id {
+        "id-7" => Verdict::Accepted,
+        _ => refused("unheard of"),
+    };
+    for _ in 0..20 {
+        while !world.requests.is_empty() {
+            world.answer(0, but_one);
+        }
+        world.step_disks();
+        assert!(world.flight.holds().next().is_none());
+        world.advance_to_deadline();
+    }
+    world.letters_full = false;
+    for _ in 0..20 {
+        while !world.requests.is_empty() {
+            world.answer(0, but_one);
+        }
+        world.step_disks();
+        world.advance_to_deadline();
+    }
+    assert_eq!((world.stored.len(), world.dead.len()), (1, 29));
+}
+
 /// Red when an attempt of which no document was judged counts (`judged`).
 #[test]
 fn a_body_that_was_refused_as_a_whole_before_is_as_good_as_new() {
