@@ -9,13 +9,14 @@ const REASON_BYTES: usize = 300;
 const KIND_BYTES: usize = 128;
 
 /// Error types that are a fault of configuration whatever the reason.
-const HOLDS: [&str; 6] = [
+const HOLDS: [&str; 7] = [
     "cluster_block_exception",
     "index_closed_exception",
     "index_not_found_exception",
     "security_exception",
     "invalid_index_name_exception",
     "invalid_alias_name_exception",
+    "unavailable_shards_exception",
 ];
 
 /// The first byte chooses the status, the second (0: as many as there are) the number of documents.

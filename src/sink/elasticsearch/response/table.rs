@@ -171,6 +171,8 @@ pub const ITEMS: &[Row<ItemClass>] = {
         Row::new("index_closed", ANY, Is("index_closed_exception"), Hold),
         Row::new("index_missing", ANY, Is("index_not_found_exception"), Hold),
         Row::new("not_allowed", ANY, Is("security_exception"), Hold),
+        // Each request with a document for it takes the whole time that a server waits: as a lane it stops no other index.
+        Row::new("shard_not_active", ANY, Is("unavailable_shards_exception"), Hold),
         Row::new(
             "index_name_invalid",
             ANY,
@@ -193,8 +195,6 @@ pub const ITEMS: &[Row<ItemClass>] = {
         // A pipeline refuses with 500 what it will always refuse.
         Row::new("failed_in_a_pipeline", ANY, Ends("_processor_exception"), Refused),
         Row::new("no_capacity", (429, 429), Any, Retry),
-        // Each request with a document for it takes the whole time that a server waits: as a lane it stops no other index.
-        Row::new("shard_not_active", ANY, Is("unavailable_shards_exception"), Hold),
         Row::new("server_error", (500, 599), Any, Retry),
         Row::new("no_credentials", (401, 401), Any, Hold),
         Row::new("forbidden", (403, 403), Any, Hold),

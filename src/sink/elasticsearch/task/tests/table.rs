@@ -215,6 +215,7 @@ mod item {
         index_closed Hold (400, "index_closed_exception", "closed", None);
         index_missing Hold (404, "index_not_found_exception", "no such index [a] and [action.auto_create_index] is [false]", None);
         not_allowed Hold (403, "security_exception", "action [indices:admin/auto_create] is unauthorized for user [noauto]", None);
+        shard_not_active Hold (503, "unavailable_shards_exception", "[a][0] primary shard is not active Timeout: [1s]", None);
         index_name_invalid Hold (400, "invalid_index_name_exception", "Invalid index name [A], must be lowercase", None);
         alias_name_invalid Hold (400, "invalid_alias_name_exception", "Invalid alias name [A]: an index or data stream exists with the same name as the alias", None);
         shard_limit Hold (400, "validation_exception", "Validation Failed: 1: this action would add [2] shards, but this cluster currently has [1]/[1] maximum normal shards open;", None);
@@ -224,7 +225,6 @@ mod item {
         not_created_in_a_data_stream Hold (400, ARGUMENT, "only write ops with an op_type of create are allowed in data streams", None);
         failed_in_a_pipeline Refused (500, "fail_processor_exception", "boom", None);
         no_capacity Retry (429, "es_rejected_execution_exception", "rejected execution of TimedRunnable", None);
-        shard_not_active Hold (503, "unavailable_shards_exception", "[a][0] primary shard is not active Timeout: [1s]", None);
         server_error Retry (503, "process_cluster_event_timeout_exception", "failed to process cluster event (put-mapping) within 30s", None);
         no_credentials Hold (401, "", "", None);
         forbidden Hold (403, "unheard_of", "no", None);
