@@ -23,7 +23,7 @@ pub(super) struct Parcel {
     pub(super) rides: bool,
     /// Its connection broke, and it was sent again at once: that is done once.
     pub(super) sent_twice: bool,
-    /// Who had it last and did not answer.
+    /// Who had it last, and did not answer or refused all of it: another host is asked first.
     pub(super) failed_on: Option<HostId>,
     /// Who had it last and refused all of it for something in it.
     pub(super) refused_by: Option<HostId>,
